@@ -1,0 +1,34 @@
+"""alignbench: which alignment objective works, on your model and your data, and how sure can you be?
+
+A plug-in needs only what is exported here. `create` makes plug-ins from specs such as `"dpo:beta=0.5"`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .batch import Completions, Experience, Labelled, Pairs, Prompts, Tokens
+from .benchmark import Benchmark, Sampler, Split, Stages
+from .errors import AlignbenchError, InputError, TrainingError
+from .judge import Judge, by_score, comparison_prompt
+from .models import SmallModel
+from .objective import Count, Engine, Fraction, NonNegative, Objective, Paired, Positive, Range, Training, Unpaired
+from .records import Comparison, Completion, Demonstration, LabelledCompletion, Pair, Preferences, Prompt, Verdict
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlignbenchError", "Benchmark", "Comparison", "Completion", "Completions", "Count", "Demonstration", "Engine",
+    "Experience", "Fraction", "InputError", "Judge", "Labelled", "LabelledCompletion", "NonNegative", "Objective",
+    "Pair", "Paired", "Pairs", "Positive", "Preferences", "Prompt", "Prompts", "Range", "Sampler", "SmallModel",
+    "Split", "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Verdict", "by_score",
+    "comparison_prompt", "create",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "create":  # lazily: finding plug-ins imports them, and they import this module
+        from .plugins import create
+
+        return create
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

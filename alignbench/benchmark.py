@@ -1,0 +1,107 @@
+"""The contract of a benchmark: data, a true reward if there is one, a judge's question, a model and a budget."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Protocol
+
+from .models import SmallModel
+from .objective import Count, Fraction, Objective, Range, Training, check_fields
+from .records import Completion, Demonstration, Preferences, Prompt
+
+Split = Literal["train", "judge", "eval"]
+
+
+class Sampler(Protocol):
+    """Draws completions from the reference model: `n` for each prompt, temperature 1, from a stream of its own."""
+
+    def __call__(self, prompts: Sequence[Prompt], n: int, purpose: str) -> list[list[Completion]]: ...
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a benchmark trains besides the cells.
+
+    `model` is built when the user gives none, with a tokenizer trained on `corpus`; `supervised` and `reward` are the
+    specs of the objectives that make the starting model and the reward models. `judge_lessons` are the phases of a
+    curriculum on which a small `lm` judge is trained, in the judge's own prompt; None where there is no such judge.
+    """
+
+    supervised: str
+    reward: str
+    model: SmallModel
+    corpus: Callable[[], Sequence[str]]
+    judge_lessons: Callable[[Sampler], Sequence[Sequence[Demonstration]]] | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark(ABC):
+    """A frozen dataclass whose fields are sizes and budget, settable in a spec (`reviews:pairs=500`).
+
+    `epochs` passes over the training preferences are the budget of every objective: all train on the same number of
+    completions. `sft_epochs` and `reward_epochs` are the passes of the stages. During training `curve_points`
+    evaluations, evenly spaced, are made on the first `curve_prompts` prompts. Each method is deterministic: called
+    twice it returns the same.
+    """
+
+    question: ClassVar[str]
+
+    eval_prompts: Count = 256
+    max_new_tokens: Count = 64
+    epochs: Annotated[float, Range(0, low_open=True)] = 1.0
+    sft_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
+    reward_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
+    judge_share: Fraction = 0.2
+    curve_points: Annotated[int, Range(0)] = 4
+    curve_prompts: Count = 64
+
+    def __post_init__(self) -> None:
+        check_fields(self, type(self).__name__.lower())
+
+    @property
+    def kind(self) -> Literal["pairs", "labels"]:
+        """What `preferences` gives: pairs, or single completions with a label."""
+        return "pairs"
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether `gold` knows the true reward."""
+        return type(self).gold is not Benchmark.gold
+
+    def notes(self) -> dict[str, object]:
+        """Facts about the data for `run.json` (records skipped and why, say)."""
+        return {}
+
+    @abstractmethod
+    def stages(self) -> Stages:
+        """The small model made when the user names none, and the judge trained for the run."""
+
+    @abstractmethod
+    def demonstrations(self) -> Sequence[Demonstration]:
+        """What supervised fine-tuning imitates."""
+
+    @abstractmethod
+    def preferences(self, split: Split, sample: Sampler) -> Preferences:
+        """Labelled data of a split; `sample` draws from the reference, so that pairs may be the model's own.
+
+        "train" is for objectives, "judge" for the reward model that judges, "eval" for held-out labels: their prompts
+        are disjoint.
+        """
+
+    @abstractmethod
+    def prompts(self, split: Split) -> Sequence[Prompt]:
+        """Distinct prompts of a split, in an order of which any prefix is a fair sample."""
+
+    def gold(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float] | None:
+        """The true reward of each completion, or None where nobody knows it."""
+        return None
+
+    @abstractmethod
+    def training(self, objective: type[Objective]) -> Training:  # type: ignore[type-arg]
+        """The default training settings for a kind of objective, told by its `needs` and `trains`."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of everything the data depend on besides the fields (files, source code)."""

@@ -1,0 +1,222 @@
+"""The engine: serves an objective with batches, log-probabilities, samples and rewards, and keeps the budget."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from .batch import Completions, Coupled, Forward, Labelled, Pairs, Prompts, Tokens
+from .errors import InputError
+from .logprobs import LanguageModel
+from .models import RewardModel
+from .objective import Training
+from .reference import Reference
+from .results import derive
+from .sampling import sample
+from .tokens import Dataset, mismatched_rows
+
+Gold = Callable[[Sequence[Tokens]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every objective of a run may use: distinct completions, or seconds, or tokens read in training."""
+
+    completions: int
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+@dataclass
+class Sources:
+    """Where an engine gets what it serves; what an objective does not need is None."""
+
+    dataset: Dataset | None = None
+    demonstrations: Sequence[Tokens] = ()
+    reference: Reference | None = None
+    reward_model: RewardModel | None = None
+    gold: Gold | None = None
+    max_new_tokens: int = 64
+
+
+@dataclass
+class Spent:
+    """What has been used so far; the loop adds the tokens it trains on."""
+
+    completions: int = 0
+    tokens: int = 0
+    sampled_tokens: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+
+class LocalEngine:
+    """The `Engine` of one cell on one device, and the `Scorer` of its batches.
+
+    All streams follow one order of the records, fixed by the seed: within a seed every objective meets the same
+    prompts in the same order, whatever its batch size. `consumed` lists them as they were served.
+    """
+
+    def __init__(self, model: LanguageModel, sources: Sources, training: Training, budget: Budget, seed: int) -> None:
+        self.model = model
+        self.sources = sources
+        self.training = training
+        self.budget = budget
+        self.seed = seed
+        self.spent = Spent()
+        self.consumed: list[int] = []
+        self.head: nn.Module | None = None
+        self.generator = torch.Generator().manual_seed(derive(seed, "objective"))
+        self._rollouts = 0
+
+    # what an objective may ask about
+
+    @property
+    def hidden_size(self) -> int:
+        return self.model.policy.hidden_size
+
+    @property
+    def batch_size(self) -> int:
+        return self.training.batch_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def label_counts(self) -> tuple[int, int]:
+        """How many completions of the data are desirable and how many are not."""
+        labels = [good for _, good in self._data.as_labelled()]
+        return sum(labels), len(labels) - sum(labels)
+
+    def warn(self, message: str) -> None:
+        warnings.warn(message, UserWarning, stacklevel=2)
+
+    # the scorer of batches
+
+    def forward(self, rows: Sequence[Tokens]) -> Forward:
+        return self.model.forward(rows)
+
+    def reference(self, rows: Sequence[Tokens]) -> Tensor:
+        assert self.sources.reference is not None, "an objective that reads the reference must list it in `needs`"
+        return self.sources.reference.logps(rows).to(self.device)
+
+    def values(self, states: Tensor) -> Tensor:
+        assert self.head is not None, "an objective that reads values must return a head from `init`"
+        values: Tensor = self.head(states)
+        return values.squeeze(-1) if values.dim() == states.dim() else values
+
+    # streams
+
+    @property
+    def progress(self) -> float:
+        """The share of the budget that is used, 0 to 1."""
+        shares = [self.spent.completions / self.budget.completions]
+        if self.budget.seconds or self.budget.tokens:
+            shares = []
+        if self.budget.seconds:
+            shares.append((time.perf_counter() - self.spent.started) / self.budget.seconds)
+        if self.budget.tokens:
+            shares.append(self.spent.tokens / self.budget.tokens)
+        return min(1.0, max(shares))
+
+    def pairs(self) -> Iterator[Pairs]:
+        data = self._data.pairs
+        for part in self._batches(self._order(len(data)), 2):
+            self._consume([data[i][0].prompt_id for i in part], 2 * len(part))
+            yield Pairs.from_rows([data[i][0] for i in part], [data[i][1] for i in part], self)
+
+    def labelled(self) -> Iterator[Labelled]:
+        data = self._data.as_labelled()
+        others = mismatched_rows(self._data)
+        for part in self._batches(self._labelled_order(), 1):
+            self._consume([data[i][0].prompt_id for i in part if self._leads(i)], len(part))
+            rows = [data[i][0] for i in part]
+            mismatched = Completions.from_rows([others[i] for i in part], self)
+            desirable = torch.tensor([data[i][1] for i in part], device=self.device)
+            yield Labelled(Completions.from_rows(rows, self), desirable, Coupled(lambda m=mismatched: m.log_ratio))  # type: ignore[misc]
+
+    def demonstrations(self) -> Iterator[Completions]:
+        data = self.sources.demonstrations
+        for part in self._batches(self._order(len(data)), 1):
+            self._consume([data[i].prompt_id for i in part], len(part))
+            yield Completions.from_rows([data[i] for i in part], self)
+
+    def prompts(self) -> Iterator[Prompts]:
+        items = [pair[0] for pair in self._data.pairs] or [row for row, _ in self._data.labelled]
+        stream = self._batches(self._order(len(items)), 0)
+        for part in stream:
+            self._consume([items[i].prompt_id for i in part], 0)
+            yield Prompts(tuple(Tokens(items[i].prompt, (), items[i].prompt_id) for i in part))
+
+    # samples and rewards
+
+    def sample(self, prompts: Prompts, n: int = 1) -> Completions:
+        repeated = [row for row in prompts.tokens for _ in range(n)]
+        seed = derive(self.seed, f"rollout/{self._rollouts}")
+        self._rollouts += 1
+        rows = sample(self.model.policy, repeated, seed, self.sources.max_new_tokens)
+        self.spent.completions += len(rows)
+        self.spent.sampled_tokens += sum(len(row.completion) for row in rows)
+        return Completions.from_rows(rows, self)
+
+    def score(self, samples: Completions) -> Completions:
+        with torch.no_grad():
+            given = {"logps": samples.logps}
+            if self.sources.reference is not None:
+                given["ref_logps"] = samples.ref_logps
+            if self.head is not None:
+                given["values"] = samples.values
+        return samples.with_scores(**given)
+
+    def reward(self, samples: Completions, source: str = "model") -> Tensor:
+        if source == "gold":
+            assert self.sources.gold is not None, "an objective that reads the gold reward must list it in `needs`"
+            return torch.tensor(list(self.sources.gold(samples.tokens)), device=self.device)
+        assert self.sources.reward_model is not None, "an objective that reads rewards must list `reward` in `needs`"
+        rows = [row.prompt + row.completion for row in samples.tokens]
+        return self.sources.reward_model.score(rows).to(self.device)
+
+    # the common order
+
+    @property
+    def _data(self) -> Dataset:
+        if self.sources.dataset is None:
+            raise InputError("this objective asks for preference data that this run does not have.")
+        return self.sources.dataset
+
+    def _order(self, count: int) -> Iterator[int]:
+        """Epoch after epoch, each a permutation of all records."""
+        epoch = 0
+        while True:
+            generator = torch.Generator().manual_seed(derive(self.seed, f"order/{epoch}"))
+            yield from torch.randperm(count, generator=generator).tolist()
+            epoch += 1
+
+    def _labelled_order(self) -> Iterator[int]:
+        """The same order of records; a pair gives its chosen, then its rejected completion."""
+        if not self._data.pairs:
+            yield from self._order(len(self._data.labelled))
+        for record in self._order(len(self._data.pairs)):
+            yield from (2 * record, 2 * record + 1)
+
+    def _leads(self, item: int) -> bool:
+        return not self._data.pairs or item % 2 == 0
+
+    def _batches(self, order: Iterator[int], completions: int) -> Iterator[list[int]]:
+        """Batches of `batch_size` items until the budget is used; `completions` is what one item counts (0: one)."""
+        while self.progress < 1:
+            left = self.budget.completions - self.spent.completions
+            size = self.batch_size
+            if not self.budget.seconds and not self.budget.tokens:
+                size = min(size, -(-left // max(1, completions)))
+            yield list(islice(order, size))
+
+    def _consume(self, prompt_ids: Sequence[int], completions: int) -> None:
+        self.consumed.extend(prompt_ids)
+        self.spent.completions += completions

@@ -1,0 +1,1 @@
+"""The shipped judges, one file each."""

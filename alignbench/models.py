@@ -1,0 +1,279 @@
+"""Load and save policies, references, adapters and reward heads; make small models from scratch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError
+
+PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """A causal language model to train from scratch (a Llama of `transformers`) and the tokenizer it reads with.
+
+    `tokenizer`: "words" splits on white space, so that text and ids correspond one to one; "bytes" is byte-level BPE.
+    """
+
+    tokenizer: Literal["words", "bytes"] = "bytes"
+    vocabulary: int = 2000
+    layers: int = 3
+    width: int = 128
+    heads: int = 4
+    context: int = 512
+
+
+@dataclass
+class Policy:
+    """A causal language model of transformers with its tokenizer, in evaluation mode: dropout is off for good."""
+
+    model: Any
+    tokenizer: Any
+
+    def __post_init__(self) -> None:
+        from transformers import GenerationConfig
+
+        self.model.eval()
+        self.model.generation_config = GenerationConfig()  # a folder's sampling defaults must never leak into ours
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.model.get_output_embeddings().weight.shape[1])
+
+    @property
+    def context(self) -> int:
+        """The longest sequence the model can read, in tokens."""
+        return int(getattr(self.model.config, "max_position_embeddings", None) or 2**20)
+
+    @property
+    def end(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    def save(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def small_tokenizer(corpus: Sequence[str], shape: SmallModel) -> Any:
+    """A tokenizer trained on `corpus`, with begin, end, pad and unknown tokens of its own."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = [PAD, BOS, EOS, UNKNOWN]
+    if shape.tokenizer == "words":
+        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        trainer: Any = trainers.WordLevelTrainer(vocab_size=shape.vocabulary, special_tokens=special)
+    else:
+        tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=shape.vocabulary, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        )
+    tokenizer.train_from_iterator(corpus, trainer)
+    begin = tokenizer.token_to_id(BOS)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, begin)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        unk_token=UNKNOWN,
+        clean_up_tokenization_spaces=False,
+        model_max_length=shape.context,
+    )
+
+
+def small_model(tokenizer: Any, shape: SmallModel, seed: int) -> Policy:
+    """A Llama of the given shape with random weights; the same seed gives the same weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.width,
+        intermediate_size=2 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Policy(LlamaForCausalLM(config), tokenizer)
+
+
+def load_policy(source: str | Path, device: str | torch.device = "cpu") -> Policy:
+    """A causal language model from a local folder or a hub id, in float32, from safetensors only.
+
+    A folder that holds a peft adapter is merged into its base model.
+
+    Raises:
+        InputError: the folder lacks a configuration, safetensors weights or a tokenizer, the weights do not fit, or
+            the vocabulary of the tokenizer is larger than the model's.
+    """
+    from transformers import AutoModelForCausalLM
+
+    base = _adapter_base(source)
+    model = _load(AutoModelForCausalLM, base or source)
+    if base is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(source)).merge_and_unload()  # type: ignore[no-untyped-call]
+    tokenizer = load_tokenizer(source)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise InputError(
+            f"model {source}: its tokenizer has {len(tokenizer)} tokens but its embedding only {rows} rows; "
+            f"give the folder the tokenizer that the model was trained with."
+        )
+    return Policy(model.to(device), tokenizer)
+
+
+def load_tokenizer(source: str | Path) -> Any:
+    """The tokenizer of a model folder or hub id; it must have an end token. Raises InputError."""
+    from transformers import AutoTokenizer
+
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
+        raise InputError(f"model {source}: the folder has no tokenizer; save it there with tokenizer.save_pretrained.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"model {source}: its tokenizer cannot be loaded ({_short(error)}).") from error
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"model {source}: its tokenizer has no end-of-sequence token; set eos_token and save it.")
+    return tokenizer
+
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
+
+
+def _adapter_base(source: str | Path) -> str | None:
+    path = Path(source) / "adapter_config.json"
+    if not path.exists():
+        return None
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError):
+        raise InputError(f"{path} names no base_model_name_or_path: it is no adapter of peft.") from None
+
+
+def _load(kind: Any, source: str | Path) -> Any:
+    """`from_pretrained` in float32, with every way it fails turned into one sentence."""
+    folder = Path(source)
+    looks_local = str(source).startswith((".", "/", "~")) or folder.exists()
+    if looks_local:
+        if not folder.is_dir():
+            raise InputError(f"model {source}: there is no such folder.")
+        if not (folder / "config.json").exists():
+            raise InputError(f"model {source}: the folder has no config.json, so it is no model of transformers.")
+        if not any(folder.glob("*.safetensors")):
+            raise InputError(
+                f"model {source}: the folder has no *.safetensors weights (pickled weights are not read); "
+                f"save it again with model.save_pretrained."
+            )
+    try:
+        model, info = kind.from_pretrained(
+            str(source),
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers, safetensors and the hub raise dozens of kinds
+        hint = "" if looks_local else " (it is neither a local folder nor to be had from the hub)"
+        raise InputError(f"model {source} cannot be loaded{hint}: {_short(error)}") from error
+    missing = [*info["missing_keys"], *(str(key) for key in info.get("mismatched_keys", ()))]
+    if missing:
+        raise InputError(f"model {source}: its weights lack {len(missing)} tensors, the first is {missing[0]}.")
+    return model
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}"
+
+
+class RewardModel:
+    """A sequence classifier of transformers with one output (its reward) or two (the log-odds of the second).
+
+    The reward is read at the last real token, the end token where there is one: found by counting, never by looking
+    for padding, because padding is often the end token itself.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        if model.config.num_labels not in (1, 2):
+            raise InputError(f"reward model {name}: it has {model.config.num_labels} outputs, one or two can be read.")
+
+    @classmethod
+    def load(cls, source: str | Path, device: str | torch.device = "cpu") -> RewardModel:
+        from transformers import AutoModelForSequenceClassification
+
+        model = _load(AutoModelForSequenceClassification, source)
+        return cls(model.to(device), load_tokenizer(source), str(source))
+
+    @torch.no_grad()
+    def score(self, rows: Sequence[Sequence[int]], max_tokens: int = 16384) -> Tensor:
+        """The reward of each token sequence, `[B]` float32 on the CPU; rows of like length run together."""
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        scores = torch.zeros(len(rows))
+        while order:
+            size = max(1, min(len(order), max_tokens // max(1, len(rows[order[-1]]))))
+            part, order = order[-size:], order[:-size]
+            scores[part] = self._score([list(rows[i]) for i in part]).float().cpu()
+        return scores
+
+    def _score(self, rows: list[list[int]]) -> Tensor:
+        device = next(self.model.parameters()).device
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        width = int(lengths.max())
+        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)
+        mask = (torch.arange(width, device=device)[None] < lengths[:, None]).long()
+        if hasattr(self.model, "score"):  # a decoder: trunk, then a linear head at the last real token
+            trunk = getattr(self.model, self.model.base_model_prefix)
+            states = trunk(input_ids=ids, attention_mask=mask).last_hidden_state
+            logits = self.model.score(states[torch.arange(len(rows), device=device), lengths - 1])
+        else:  # an encoder pools by itself, and its attention mask keeps padding out
+            logits = self.model(input_ids=ids, attention_mask=mask).logits
+        return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+
+    def save(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def as_reward_model(policy: Policy, head: nn.Linear, name: str) -> RewardModel:
+    """The trunk of `policy` with `head [1, D]` on top, as a sequence classifier that `from_pretrained` reads."""
+    from transformers import AutoModelForSequenceClassification
+
+    config = type(policy.model.config)(**{**policy.model.config.to_dict(), "num_labels": 1})
+    config.pad_token_id = policy.tokenizer.pad_token_id
+    with torch.random.fork_rng(devices=[]):
+        model = AutoModelForSequenceClassification.from_config(config)
+    prefix = policy.model.base_model_prefix
+    getattr(model, prefix).load_state_dict(getattr(policy.model, prefix).state_dict())
+    with torch.no_grad():
+        model.score.weight.copy_(head.weight)
+    return RewardModel(model.to(policy.device), policy.tokenizer, name)

@@ -1,0 +1,216 @@
+"""The contract of an objective: where its batches come from, and the loss on them."""
+
+from __future__ import annotations
+
+import math
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .batch import Batch, Completions, Labelled, Pairs, Prompts
+from .errors import InputError
+
+BatchT = TypeVar("BatchT", bound=Batch)
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values a hyper-parameter may take: `low < x` or `low <= x`, and the same above."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+
+    def holds(self, value: float) -> bool:
+        return (self.low < value if self.low_open else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.low_open else 'at least'} {self.low:g}" if self.low > -math.inf else ""
+        high = f"at most {self.high:g}" if self.high < math.inf else ""
+        return " and ".join(part for part in (low, high) if part)
+
+
+Positive = Annotated[float, Range(0, low_open=True)]
+NonNegative = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(1)]
+
+
+def check_fields(config: Any, name: str) -> None:
+    """Hold every field of a dataclass to its declared type and range.
+
+    Raises:
+        InputError: with the field, its value and what it may be.
+    """
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    for field in fields(config):
+        hint, value = hints[field.name], getattr(config, field.name)
+        base, *marks = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
+        if base is float and isinstance(value, int) and not isinstance(value, bool):
+            object.__setattr__(config, field.name, float(value))
+            value = float(value)
+        if base in (int, float, bool, str) and type(value) is not base:
+            raise InputError(f"{name}: {field.name}={value!r} must be of type {base.__name__}.")
+        if base in (int, float) and not math.isfinite(value):
+            raise InputError(f"{name}: {field.name}={value!r} must be a finite number.")
+        for mark in marks:
+            if isinstance(mark, Range) and value is not None and not mark.holds(value):
+                raise InputError(f"{name}: {field.name}={value:g} must be {mark}.")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How any objective is optimised; set in a spec like a hyper-parameter (`dpo:learning_rate=1e-5`).
+
+    `batch_size` counts prompts for paired and online objectives and labelled completions otherwise. The learning rate
+    rises linearly over `warmup_steps` optimizer steps and then falls linearly with the share of the budget used.
+    `steps` ends training early; 0 leaves it to the budget.
+    """
+
+    learning_rate: Positive = 1e-4
+    batch_size: Count = 32
+    steps: Annotated[int, Range(0)] = 0
+    optimizer: str = "adamw"
+    warmup_steps: Annotated[int, Range(0)] = 10
+    max_grad_norm: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "training")
+        if self.optimizer not in ("adamw", "rmsprop"):
+            raise InputError(f"training: optimizer={self.optimizer!r} must be adamw or rmsprop.")
+
+
+class Engine(Protocol):
+    """What serves an objective. Streams end when the budget is used up."""
+
+    @property
+    def hidden_size(self) -> int: ...
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Random numbers for the objective's own use (the order of inner epochs), from the seed."""
+        ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def label_counts(self) -> tuple[int, int]:
+        """How many completions of the data are desirable and how many are not."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Tell the user something about this cell; it stands in the result, once."""
+        ...
+
+    def pairs(self) -> Iterator[Pairs]: ...
+
+    def labelled(self) -> Iterator[Labelled]: ...
+
+    def demonstrations(self) -> Iterator[Completions]: ...
+
+    def prompts(self) -> Iterator[Prompts]: ...
+
+    def sample(self, prompts: Prompts, n: int = 1) -> Completions:
+        """`n` completions of each prompt from the policy, temperature 1; the n of one prompt stand together."""
+        ...
+
+    def score(self, samples: Completions) -> Completions:
+        """The same completions with `logps`, `ref_logps` and `values` of now, without gradient, in large packs."""
+        ...
+
+    def reward(self, samples: Completions, source: str = "model") -> Tensor:
+        """`[B]`: the trained reward model's score ("model") or the benchmark's true reward ("gold")."""
+        ...
+
+
+NEEDS = frozenset({"pairs", "labels", "demonstrations", "reference", "sampling", "reward", "gold"})
+
+
+class Objective(ABC, Generic[BatchT]):
+    """A training objective: a frozen dataclass whose fields are its hyper-parameters.
+
+    Class attributes: `paper` (its source and equation), `needs` (a subset of `NEEDS`: what a run must have for it),
+    `trains` ("policy", a row of the table, or "reward", a stage).
+    """
+
+    paper: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+    trains: ClassVar[str] = "policy"
+
+    def __post_init__(self) -> None:
+        check_fields(self, type(self).__name__)
+
+    def init(self, engine: Engine) -> nn.Module | None:
+        """Extra trainable parts, applied to `states` to give `values` (a value head); none by default."""
+        return None
+
+    @abstractmethod
+    def batches(self, engine: Engine) -> Iterator[BatchT]:
+        """Batches to train on, advanced without gradient and resumed after each optimizer step."""
+
+    @abstractmethod
+    def loss(self, batch: BatchT) -> Tensor:
+        """Unreduced: `[B]` is averaged over sequences, `[B, T]` over the completion tokens of the whole batch."""
+
+    def metrics(self, batch: BatchT) -> dict[str, Tensor]:
+        """Diagnostics, `[B]` or `[B, T]` each, without gradient, reduced like the loss."""
+        return {}
+
+    @staticmethod
+    @abstractmethod
+    def example() -> tuple[Any, Tensor]:
+        """A small batch and the loss worked out by hand for the default hyper-parameters."""
+
+
+class Paired(Objective[Pairs]):
+    """An objective on preference pairs: a subclass gives `paper` and `loss`."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"pairs", "reference"})
+
+    def batches(self, engine: Engine) -> Iterator[Pairs]:
+        return engine.pairs()
+
+    def metrics(self, batch: Pairs) -> dict[str, Tensor]:
+        """Log-probs of both sides; with a reference also the margin and accuracy of the implicit reward (nats)."""
+        shown = {"chosen_logp": batch.chosen.logp, "rejected_logp": batch.rejected.logp}
+        if "reference" in self.needs:
+            margin = batch.chosen.log_ratio - batch.rejected.log_ratio
+            shown |= {"margin": margin, "accuracy": _accuracy(margin)}
+        return shown
+
+
+class Unpaired(Objective[Labelled]):
+    """An objective on completions labelled desirable or not: a subclass gives `paper` and `loss`."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "reference"})
+
+    def batches(self, engine: Engine) -> Iterator[Labelled]:
+        return engine.labelled()
+
+    def metrics(self, batch: Labelled) -> dict[str, Tensor]:
+        """Log-probs (NaN where a row is of the other label: such rows do not count) and implicit rewards, nats."""
+        good, logp = batch.desirable, batch.completions.logp
+        nothing = torch.full_like(logp, math.nan)
+        shown = {
+            "chosen_logp": torch.where(good, logp, nothing),
+            "rejected_logp": torch.where(good, nothing, logp),
+        }
+        if "reference" in self.needs:
+            ratio = batch.completions.log_ratio
+            # Twice the signed log-ratio: the expected margin between a desirable and an undesirable completion when
+            # the two labels are equally frequent, so that the curve stands beside that of a paired objective.
+            signed = torch.where(good, ratio, -ratio)
+            drift = batch.mismatched_log_ratio.mean()
+            shown |= {"margin": 2 * signed, "accuracy": _accuracy(torch.where(good, ratio - drift, drift - ratio))}
+        return shown
+
+
+def _accuracy(margin: Tensor) -> Tensor:
+    """1 where the margin is right, 0 where it is wrong, 1/2 at a tie (as at step 0)."""
+    return 0.5 + 0.5 * margin.sign()

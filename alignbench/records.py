@@ -1,0 +1,121 @@
+"""The record types: plain text, before any tokenizer has seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Message = dict[str, str]
+"""A chat message, `{"role": ..., "content": ...}`."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt `x`.
+
+    `text` is what a person or judge reads. `messages` is set when the data holds chat messages; the model then sees
+    them through its tokenizer's chat template instead of `text`.
+    """
+
+    text: str
+    messages: tuple[tuple[str, str], ...] | None = None  # (role, content), hashable
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A completion `y`. `ended` is False when generation was cut off, so that no end token belongs to it."""
+
+    text: str
+    ended: bool = True
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A preference `(x, y_chosen, y_rejected)`.
+
+    `votes` holds one boolean an annotator, True where that annotator preferred `chosen`; empty when only the final
+    label is known. `line` is the record's line in the user's file.
+    """
+
+    prompt: Prompt
+    chosen: Completion
+    rejected: Completion
+    votes: tuple[bool, ...] = ()
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class LabelledCompletion:
+    """An unpaired label `(x, y, desirable?)`."""
+
+    prompt: Prompt
+    completion: Completion
+    desirable: bool
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What supervised fine-tuning imitates: `(x, y)`."""
+
+    prompt: Prompt
+    completion: Completion
+
+
+Outcome = Literal["first", "second", "tie", "refused", "unparsed"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a judge is asked: which of two completions of one prompt is better."""
+
+    prompt: Prompt
+    first: Completion
+    second: Completion
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's answers to one `Comparison`, asked in both orders.
+
+    `forward` is the answer with the completions as given and `swapped` the answer with them exchanged, both already
+    translated back: "first" always means `Comparison.first`. `margin` is the judge's own preference for `first`
+    (log-odds or a difference of scores) where it has one.
+    """
+
+    forward: Outcome
+    swapped: Outcome
+    margin: float | None = None
+
+    @property
+    def score(self) -> float:
+        """1 where `first` won, 0 where it lost; each order counts half, anything else than a winner scores 1/2."""
+        return (_points(self.forward) + _points(self.swapped)) / 2
+
+    @property
+    def contradiction(self) -> bool:
+        """The two orders name different winners."""
+        return {self.forward, self.swapped} == {"first", "second"}
+
+    @property
+    def unusable(self) -> int:
+        """How many of the two answers were refusals or could not be parsed."""
+        return sum(outcome in ("refused", "unparsed") for outcome in (self.forward, self.swapped))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The score if every unusable answer had been a loss, and if it had been a win."""
+        low, high = 0.0, 0.0
+        for outcome in (self.forward, self.swapped):
+            unusable = outcome in ("refused", "unparsed")
+            low += 0.0 if unusable else _points(outcome) / 2
+            high += 0.5 if unusable else _points(outcome) / 2
+        return low, high
+
+
+def _points(outcome: Outcome) -> float:
+    return {"first": 1.0, "second": 0.0}.get(outcome, 0.5)
+
+
+Preferences = Sequence[Pair] | Sequence[LabelledCompletion]

@@ -1,0 +1,167 @@
+"""Plots with names down the side: win rates, agreement, lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ..results import Json
+from .style import GREY, Look, caption, error_bars, figure, label, looks
+
+Row = tuple[str, Json | None]  # a name and its metric
+
+WIDTH = 7.2
+NARROW = 26
+
+
+def win_rates(summary: Json, path: Path) -> Path | None:
+    """Win rate over the reference, a line a spec, a marker a judge, the headline first."""
+    judges = {
+        f"judge {name}": [(row["spec"], judge["win_rate"].get(row["spec"])) for row in summary["rows"]]
+        for name, judge in summary["judges"].items()
+    }
+    series = {name: rows for name, rows in judges.items() if any(_has_value(found) for _, found in rows)}
+    if not series:
+        return None
+    with figure(path, WIDTH, 1.1 + _height(len(summary["rows"]), len(series))) as drawn:
+        axes = drawn.subplots()
+        handles = _dots(axes, [row["spec"] for row in summary["rows"]], series)
+        axes.axvline(0.5, color=GREY, linewidth=1, linestyle="--", zorder=1)
+        axes.set_xlabel("win rate over the reference's own completions")
+        drawn.legend(handles=handles, loc="outside right upper")
+        caption(drawn, "Intervals of 95 %. Dashed: no better than the reference.")
+    return path
+
+
+def agreement(summary: Json, path: Path) -> Path | None:
+    """Judges against gold and against the labels of held-out pairs, with the human-human ceiling."""
+    series = _held_out_series(summary)
+    names = list(dict.fromkeys(name for rows in series.values() for name, _ in rows))
+    by_row = [(row["spec"], row["judge_agreement"]) for row in summary["rows"]]
+    # Where there is no gold, all rows carry the one figure of the panel above.
+    with_gold = any(found and "gold" in found["against"] for _, found in by_row)
+    panels = ([_height(len(names), len(series))] if series else []) + ([_height(len(by_row), 1)] if with_gold else [])
+    if not panels:
+        return None
+    with figure(path, WIDTH, 1.0 + 0.35 * len(panels) + sum(panels)) as drawn:
+        grid = drawn.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=panels)[:, 0]
+        handles: list[Line2D | Patch] = []
+        if series:
+            handles += _dots(grid[0], names, series) + _ceiling(grid[0], summary["human_human"])
+            grid[0].set_title("held-out pairs", loc="left")
+            grid[0].tick_params(labelbottom=True)
+        if with_gold:
+            judge = label(summary["agreement_judge"], 20)
+            _dots(grid[-1], [name for name, _ in by_row], {"against gold": by_row})
+            grid[-1].set_title(f"judge {judge} on the samples of each spec", loc="left")
+        grid[-1].set_xlabel("raw agreement (share of answers)")
+        drawn.legend(
+            handles=handles or [look.handle(line=False) for look in looks(["against gold"])], loc="outside right upper"
+        )
+        caption(drawn, "Intervals of 95 %. On held-out pairs, chance is .5.")
+    return path
+
+
+def _held_out_series(summary: Json) -> dict[str, list[Row]]:
+    series: dict[str, list[Row]] = {}
+    for key, title in (("against_gold", "against gold"), ("against_labels", "against labels")):
+        found = {name: judge["held_out"][key] for name, judge in summary["judges"].items()}
+        rows: list[Row] = [(f"judge {name}", each["raw"]) for name, each in found.items() if each]
+        if rows and key == "against_gold" and summary["human_gold"]:
+            rows.append(("humans", summary["human_gold"]["raw"]))
+        if rows:
+            series[title] = rows
+    return series
+
+
+def _ceiling(axes: Axes, human: Json | None) -> list[Line2D | Patch]:
+    """Human-human agreement as a line with its interval as a band."""
+    if not human:
+        return []
+    raw = human["raw"]
+    axes.axvline(raw["value"], color=GREY, linewidth=1.4, linestyle="--", zorder=1)
+    handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, linewidth=1.4, linestyle="--", label="human-human")]
+    if raw["low"] is not None:
+        axes.axvspan(raw["low"], raw["high"], color=GREY, alpha=0.13, linewidth=0, zorder=0)
+        handles.append(Patch(color=GREY, alpha=0.13, linewidth=0, label="its interval"))
+    return handles
+
+
+def lengths(summary: Json, path: Path) -> Path | None:
+    """Lengths of the completions: quantiles as a box, the mean with its interval, the reference on top."""
+    rows: list[Row] = [("reference", summary["reference"]["length"])]
+    rows += [(row["spec"], row["length"]) for row in summary["rows"]]
+    if not any(_has_value(found) for _, found in rows[1:]):
+        return None
+    shown = [Look("reference", GREY, "o", "-"), *looks([name for name, _ in rows[1:]])]
+    with figure(path, WIDTH, 1.0 + _height(len(rows), 1)) as drawn:
+        axes = drawn.subplots()
+        for position, (look, (_, found)) in enumerate(zip(shown, rows, strict=True)):
+            _box(axes, look, position, found)
+        if _has_value(rows[0][1]):
+            assert rows[0][1] is not None
+            axes.axvline(rows[0][1]["value"], color=GREY, linewidth=1, linestyle="--", zorder=1)
+        _names(axes, [name for name, _ in rows])
+        axes.set_xlabel("length of a completion (tokens)")
+        caption(
+            drawn,
+            "Thin: 5 to 95 %; box: 25 to 75 %; bar: median; marker: mean and its 95 % interval; dashed: reference.",
+        )
+    return path
+
+
+def _box(axes: Axes, look: Look, place: int, found: Json | None) -> None:
+    if not _has_value(found):
+        _hole(axes, place)
+        return
+    assert found is not None
+    if found["quantiles"]:
+        low, first, median, third, high = found["quantiles"]
+        axes.hlines(place, low, high, color=look.colour, linewidth=1, zorder=2)
+        axes.barh(place, third - first, left=first, height=0.5, color=look.colour, alpha=0.3, zorder=2)
+        axes.vlines(median, place - 0.25, place + 0.25, color=look.colour, linewidth=1.6, zorder=3)
+    error_bars(axes, look, (found["value"], place), (found["low"], found["high"]), width=2.6)
+
+
+def _dots(axes: Axes, names: Sequence[str], series: dict[str, list[Row]]) -> list[Line2D | Patch]:
+    """One marker with its interval a series and name, dodged so that none covers another; returns the legend."""
+    shown = looks(list(series))
+    place = {name: position for position, name in enumerate(names)}
+    empty = set(names)
+    for position, (look, rows) in enumerate(zip(shown, series.values(), strict=True)):
+        offset = (position - (len(series) - 1) / 2) * 0.7 / len(series)
+        for name, found in rows:
+            if _has_value(found):
+                assert found is not None
+                error_bars(axes, look, (found["value"], place[name] + offset), (found["low"], found["high"]))
+                empty.discard(name)
+    for name in empty:
+        _hole(axes, place[name])
+    _names(axes, names)
+    return [look.handle(line=False) for look in shown]
+
+
+def _names(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), [label(name, NARROW) for name in names])
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+
+
+def _hole(axes: Axes, place: int) -> None:
+    axes.annotate(
+        "no value", (0.5, place), xycoords=("axes fraction", "data"), color=GREY, ha="center", va="center", fontsize=8
+    )
+
+
+def _height(rows: int, series: int) -> float:
+    """Inches for so many names with so many markers each."""
+    return rows * max(0.3, 0.06 + 0.17 * series) + 0.15
+
+
+def _has_value(found: Json | None) -> bool:
+    return found is not None and found["value"] is not None

@@ -1,0 +1,201 @@
+"""How far the judges can be trusted: agreement with gold, with held-out labels, among judges and with themselves.
+
+Every agreement counts both orders of a pair as two items and resamples them together, by prompt. On verdicts about a
+policy the labels are "policy" and "reference", so that kappa discounts a judge which always names the policy. On
+held-out pairs "chosen" is a name made from the labels themselves, so the labels are positions there: each pair stands
+once with the chosen completion first and once with it second, and chance is one half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import agreement, stats
+from ..records import Verdict
+from ..results import Json
+from .measures import Floats, generator, win_rate
+from .store import CellRecord, Store
+
+RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Two raters' labels of the same items, 1, 1/2 (no winner) or 0, and the prompt of each item: `[N]` each."""
+
+    a: Floats
+    b: Floats
+    clusters: NDArray[np.int64]
+
+
+def judge_quality(store: Store) -> Json:
+    """Per judge: its `win_rate` of each spec, agreements, position bias and self-agreement."""
+    between = {pair: _on_rows(store, *pair) for pair in combinations(store.judges, 2)}
+    return {
+        judge: _quality(store, judge)
+        | {"against": {(set(pair) - {judge}).pop(): found for pair, found in between.items() if judge in pair}}
+        for judge in store.judges
+    }
+
+
+def _quality(store: Store, judge: str) -> Json:
+    rows = [verdicts for cell in store.cells if (verdicts := cell.verdicts(judge)) is not None]
+    flat = [(verdict, prompt) for seeds in rows for row in seeds for prompt, verdict in enumerate(row)]
+    held_out = _held_out_verdicts(store, judge)
+    return {
+        "win_rate": {cell.spec: win_rate(cell, store.seeds, judge) for cell in store.cells},
+        "held_out": {
+            "against_gold": agree(held_out_gold(store, judge), f"{judge}/held-out/gold"),
+            "against_labels": agree(held_out_labels(store, judge), f"{judge}/held-out/labels"),
+            "self": with_itself([(verdict, pair) for pair, verdict in enumerate(held_out)], f"{judge}/held-out/self"),
+        },
+        "self": with_itself(flat, f"{judge}/self"),
+        "contradictions": _share([verdict.contradiction for verdict, _ in flat]),
+        "unusable": _share([verdict.unusable / 2 for verdict, _ in flat]),
+    }
+
+
+def agree(ratings: Ratings | None, purpose: str) -> Json | None:
+    """Raw agreement, Cohen's kappa (with intervals) and Krippendorff's alpha; a tie agrees with a tie alone.
+
+    `without_ties` leaves out the items in which either names no winner; None where there are no such items.
+    """
+    if ratings is None or not len(ratings.a):
+        return None
+    decided = (ratings.a != 0.5) & (ratings.b != 0.5)
+    kept = Ratings(ratings.a[decided], ratings.b[decided], ratings.clusters[decided])
+    without = _statistics(kept, f"{purpose}/decided") if decided.any() and not decided.all() else None
+    return _statistics(ratings, purpose) | {"ties": float(1 - decided.mean()), "without_ties": without}
+
+
+def _statistics(ratings: Ratings, purpose: str) -> Json:
+    alpha = agreement.krippendorff_alpha(np.stack([ratings.a, ratings.b], axis=1))
+    return {
+        "raw": estimate(ratings, agreement.raw_agreement, f"{purpose}/raw"),
+        "kappa": estimate(ratings, agreement.cohens_kappa, f"{purpose}/kappa"),
+        "alpha": None if math.isnan(alpha) else alpha,
+    }
+
+
+def estimate(ratings: Ratings, statistic: Callable[[Floats, Floats], float], purpose: str) -> Json:
+    """A statistic of agreement with its interval, whole prompts resampled."""
+    # Two raters who never differ do so in no resample either: one is enough to see it.
+    resamples = RESAMPLES if (ratings.a != ratings.b).any() else 1
+    rng = generator(purpose)
+    return stats.agreement_interval(
+        ratings.a, ratings.b, statistic, rng, ratings.clusters, resamples=resamples
+    ).as_dict()
+
+
+def with_itself(verdicts: Sequence[tuple[Verdict, int]], purpose: str) -> Json | None:
+    """Position bias (positive: the completion shown first is favoured) and agreement of the two orders.
+
+    Verdicts with an unusable answer are left out; each comes with the prompt that it belongs to.
+    """
+    usable = [(verdict, cluster) for verdict, cluster in verdicts if not verdict.unusable]
+    if not usable:
+        return None
+    forward, swapped = points([verdict for verdict, _ in usable])
+    ratings = Ratings(forward, swapped, np.array([cluster for _, cluster in usable]))
+    return {
+        "position_bias": estimate(ratings, agreement.position_bias, f"{purpose}/bias"),
+        "self_agreement": estimate(ratings, agreement.self_agreement, f"{purpose}/self"),
+    }
+
+
+def points(verdicts: Sequence[Verdict]) -> Floats:
+    """`[2, N]`: forward and swapped answers as 1 (`first` won), 0, or 1/2 for anything else."""
+    scored = {"first": 1.0, "second": 0.0}
+    answers = [[scored.get(v.forward, 0.5), scored.get(v.swapped, 0.5)] for v in verdicts]
+    return np.array(answers, dtype=np.float64).reshape(-1, 2).T
+
+
+def row_ratings(cell: CellRecord, judge: str, other: str) -> Ratings | None:
+    """Two judges on one row's verdicts, both orders."""
+    first, second = cell.verdicts(judge), cell.verdicts(other)
+    if first is None or second is None:
+        return None
+    seeds, prompts = len(first), len(first[0])
+    a, b = (points([verdict for row in rows for verdict in row]).reshape(-1) for rows in (first, second))
+    return Ratings(a, b, np.tile(np.arange(prompts), 2 * seeds))
+
+
+def _on_rows(store: Store, judge: str, other: str) -> Json | None:
+    found = [ratings for cell in store.cells if (ratings := row_ratings(cell, judge, other)) is not None]
+    if not found:
+        return None
+    pooled = Ratings(*(np.concatenate([getattr(r, name) for r in found]) for name in ("a", "b", "clusters")))
+    return agree(pooled, f"rows/{judge}/{other}")
+
+
+def _held_out_verdicts(store: Store, judge: str) -> list[Verdict]:
+    triples = (store.held_out or {}).get("verdicts", {}).get(judge) or []
+    return [Verdict(*triple) for triple in triples]
+
+
+def _votes(store: Store) -> list[list[bool]]:
+    return [list(votes) for votes in (store.held_out or {}).get("votes") or []]
+
+
+def _gold_points(store: Store) -> Floats | None:
+    """`[pairs]`: 1 where the true reward prefers `chosen`, 1/2 at a tie."""
+    margins = (store.held_out or {}).get("gold")
+    return None if margins is None else 0.5 + 0.5 * np.sign(np.array(margins, dtype=np.float64))
+
+
+def held_out_gold(store: Store, judge: str) -> Ratings | None:
+    """A judge against the true reward on the held-out pairs."""
+    gold, verdicts = _gold_points(store), _held_out_verdicts(store, judge)
+    if gold is None or not verdicts:
+        return None
+    return _positions(points(verdicts), gold, np.arange(len(gold)))
+
+
+def held_out_labels(store: Store, judge: str) -> Ratings | None:
+    """A judge against each annotator's vote on the held-out pairs, so that it stands beside human-human agreement.
+
+    Where the votes are not known, against the final label.
+    """
+    verdicts = _held_out_verdicts(store, judge)
+    if not verdicts:
+        return None
+    votes = [row or [True] for row in _votes(store)]
+    pair = np.repeat(np.arange(len(votes)), [len(row) for row in votes])
+    return _positions(points(verdicts)[:, pair], np.concatenate(votes).astype(np.float64), pair)
+
+
+def human_human(store: Store) -> Json | None:
+    """Agreement of every two annotators of a held-out pair: the ceiling. None with fewer than two."""
+    found = [(v[i], v[j], pair) for pair, v in enumerate(_votes(store)) for i in range(len(v)) for j in range(i)]
+    if not found:
+        return None
+    a, b, pairs = (np.array(column) for column in zip(*found, strict=True))
+    both = np.stack([a, a]).astype(np.float64)
+    return agree(_positions(both, b.astype(np.float64), pairs), "human-human")
+
+
+def human_gold(store: Store) -> Json | None:
+    """Agreement of the annotators with the true reward on the held-out pairs."""
+    gold, votes = _gold_points(store), _votes(store)
+    if gold is None or not any(votes):
+        return None
+    pair = np.repeat(np.arange(len(votes)), [len(row) for row in votes])
+    flat = np.array([vote for row in votes for vote in row], dtype=np.float64)
+    return agree(_positions(np.stack([flat, flat]), gold[pair], pair), "human-gold")
+
+
+def _positions(answers: Floats, truth: Floats, clusters: NDArray[np.int64]) -> Ratings:
+    """`answers [2, N]` and `truth [N]` say whether `chosen` wins; as positions, with `chosen` first, then second."""
+    return Ratings(
+        np.concatenate([answers[0], 1 - answers[1]]), np.concatenate([truth, 1 - truth]), np.concatenate([clusters] * 2)
+    )
+
+
+def _share(flags: Sequence[float]) -> float | None:
+    return float(np.mean(flags)) if flags else None

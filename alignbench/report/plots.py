@@ -1,0 +1,126 @@
+"""The plots that a person would put in a paper; here those of reward, in `dots` and `curves` the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from ..results import Json
+from .curves import training
+from .dots import agreement, lengths, win_rates
+from .store import Store
+from .style import GREY, Look, caption, error_bars, figure, label, legend, looks
+
+REWARD_TITLES = {"reward": "gold reward", "proxy_reward": "proxy reward (the judge's model)"}
+EXPLAINED = "Curve: along training, mean over seeds; faint: each seed. Large: all evaluation prompts, 95 % intervals."
+
+
+def write_plots(store: Store, summary: Json, folder: Path) -> list[Path]:
+    """Draw what there are data for into `folder`; the list says which plots those are, the most important first."""
+    drawn = [
+        frontier([summary], folder / "frontier.png"),
+        win_rates(summary, folder / "win_rates.png"),
+        training(store, folder / "training.png"),
+        proxy_gold(summary, folder / "proxy_gold.png"),
+        agreement(summary, folder / "agreement.png"),
+        lengths(summary, folder / "lengths.png"),
+    ]
+    return [path for path in drawn if path is not None]
+
+
+def reward_key(summary: Json) -> str | None:
+    """The reward that a plot shows: gold where there is one, else the judge's reward model's, else nothing."""
+    for name in ("reward", "proxy_reward"):
+        if any(row[name] for row in summary["rows"]):
+            return name
+    return None
+
+
+def frontier(summaries: Sequence[Json], path: Path) -> Path | None:
+    """Reward against KL, a curve a spec. Runs whose rewards are of one scale share the axes, others stand apart."""
+    shown = [summary for summary in summaries if reward_key(summary) and summary["frontier"]]
+    if not shown:
+        return None
+    together = len(shown) == 1 or _one_scale(shown)
+    panels = [shown] if together else [[summary] for summary in shown]
+    names = [(summary["name"], spec) for summary in shown for spec in summary["frontier"]]
+    titles = [f"{run} · {spec}" if len(shown) > 1 else spec for run, spec in names]
+    look = dict(zip(names, looks(titles), strict=True))
+    with figure(path, 4.6 * len(panels) + 2.2, max(4.2, 0.24 * len(names) + 1.4)) as drawn:
+        axes = drawn.subplots(1, len(panels), squeeze=False)[0]
+        for panel, runs in zip(axes, panels, strict=True):
+            for summary in runs:
+                _frontier_of(panel, summary, look)
+            key = reward_key(runs[0])
+            panel.set_xlabel("KL to the reference (nats per completion)")
+            panel.set_ylabel(REWARD_TITLES[key or "reward"])
+            if not together:
+                panel.set_title(label(runs[0]["name"]), loc="left")
+        legend(drawn, list(look.values()), _origin(shown))
+        caption(drawn, EXPLAINED)
+    return path
+
+
+def _one_scale(summaries: Sequence[Json]) -> bool:
+    """A gold reward is one scale within a benchmark; a reward model is trained anew by every run."""
+    return all(s["benchmark"] == summaries[0]["benchmark"] and reward_key(s) == "reward" for s in summaries)
+
+
+def _frontier_of(axes: Axes, summary: Json, look: dict[tuple[str, str], Look]) -> None:
+    key = reward_key(summary) or "reward"
+    rows = {row["spec"]: row for row in summary["rows"]}
+    for spec, points in summary["frontier"].items():
+        _curve(axes, look[summary["name"], spec], points, rows[spec], "kl", key)
+    if summary["reference"][key]:
+        axes.plot(
+            0, summary["reference"][key]["value"], marker="+", color=GREY, markersize=9, markeredgewidth=1.6, zorder=6
+        )
+
+
+def _origin(summaries: Sequence[Json]) -> list[Line2D]:
+    if not any(summary["reference"][reward_key(summary) or "reward"] for summary in summaries):
+        return []
+    return [
+        Line2D([], [], linestyle="none", marker="+", color=GREY, markersize=9, markeredgewidth=1.6, label="reference")
+    ]
+
+
+def _curve(axes: Axes, look: Look, points: Sequence[Json], row: Json, x: str, y: str) -> None:
+    """A spec's way through the plane of two quantities: mean, seeds, and its end with intervals."""
+    known = [point for point in points if point[x]["value"] is not None and point[y]["value"] is not None]
+    if not known:
+        return
+    for seeds in zip(*(zip(p[x]["per_seed"], p[y]["per_seed"], strict=True) for p in known), strict=True):
+        if all(a is not None and b is not None for a, b in seeds):
+            axes.plot(*zip(*seeds, strict=True), color=look.colour, alpha=0.28, linewidth=0.8, zorder=2)
+    way = [(point[x]["value"], point[y]["value"]) for point in known]
+    axes.plot(
+        *zip(*way, strict=True), color=look.colour, linestyle=look.line, marker=look.marker, markersize=3.5, zorder=4
+    )
+    if known[-1]["final"]:
+        x_ends, y_ends = ((row[name]["low"], row[name]["high"]) for name in (x, y))
+        error_bars(axes, look, way[-1], x_ends, y_ends)
+
+
+def proxy_gold(summary: Json, path: Path) -> Path | None:
+    """Gold against proxy reward along training: where a curve bends down, the proxy is being over-optimised."""
+    if not all(any(row[name] for row in summary["rows"]) for name in ("reward", "proxy_reward")):
+        return None
+    shown = dict(zip(summary["frontier"], looks(list(summary["frontier"])), strict=True))
+    rows = {row["spec"]: row for row in summary["rows"]}
+    with figure(path, 6.8, max(4.2, 0.24 * len(shown) + 1.4)) as drawn:
+        axes = drawn.subplots()
+        for spec, points in summary["frontier"].items():
+            _curve(axes, shown[spec], points, rows[spec], "proxy_reward", "reward")
+        reference = summary["reference"]
+        if reference["reward"] and reference["proxy_reward"]:
+            at = (reference["proxy_reward"]["value"], reference["reward"]["value"])
+            axes.plot(*at, marker="+", color=GREY, markersize=9, markeredgewidth=1.6, zorder=6)
+        axes.set_xlabel(REWARD_TITLES["proxy_reward"])
+        axes.set_ylabel(REWARD_TITLES["reward"])
+        legend(drawn, list(shown.values()), _origin([summary]))
+        caption(drawn, EXPLAINED)
+    return path

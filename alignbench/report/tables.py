@@ -1,0 +1,179 @@
+"""The comparison table and what belongs below it, as Markdown, CSV, LaTeX and for the terminal.
+
+`build` decides once what is shown; each writer only escapes and lays it out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ..results import Json
+from .notes import comparison_lines, judge_lines, notes
+from .text import brackets, count, csv_text, duration, latex, markdown, number
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a cell: a value, below or beside it its interval or a remark, and the raw numbers for CSV."""
+
+    value: str
+    detail: str = ""
+    raw: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """`title` and `unit` head it, `names` are its columns in CSV, `cell` reads it from a row of a summary."""
+
+    title: str
+    unit: str
+    names: tuple[str, ...]
+    cell: Callable[[Json], Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table and the lines below it, in sections of a heading and its lines. Nothing is escaped yet."""
+
+    columns: list[Column]
+    rows: list[list[Cell]]
+    sections: list[tuple[str, list[str]]] = field(default_factory=list)
+
+
+def build(summaries: Sequence[Json]) -> Table:
+    """One table for a run, or for several runs side by side: then each row names its run."""
+    columns = _columns(summaries)
+    rows = [
+        [column.cell(row | {"run": summary["name"] if len(summaries) > 1 else None}) for column in columns]
+        for summary in summaries
+        for row in summary["rows"]
+    ]
+    sections = []
+    for summary in summaries:
+        prefix = f"{summary['name']}: " if len(summaries) > 1 else ""
+        judge = summary["headline"]
+        sections.append((f"{prefix}differences in win rate (judge {judge})", comparison_lines(summary)))
+        sections.append((f"{prefix}judges", judge_lines(summary)))
+        sections.append((f"{prefix}notes", notes(summary)))
+    return Table(columns, rows, [(heading, lines) for heading, lines in sections if lines])
+
+
+def _columns(summaries: Sequence[Json]) -> list[Column]:
+    rows = [row for summary in summaries for row in summary["rows"]]
+    judges = dict.fromkeys(str(summary["headline"]) for summary in summaries)
+    agreement = dict.fromkeys(str(s["agreement_judge"]) for s in summaries if s.get("agreement_judge"))
+    columns = [
+        Column("spec", "", ("run", "spec", "status", "reason"), _spec),
+        _metric("win rate", "judge " + ", ".join(judges), "win_rate", 3),
+    ]
+    if any((row["win_rate"] or {}).get("unusable") for row in rows):
+        columns.append(Column("unusable %", "all lost, all won", ("unusable", "all_lost", "all_won"), _unusable))
+    if any(row["reward"] for row in rows):
+        columns.append(_metric("reward", "gold", "reward", 2))
+    if any(row["proxy_reward"] and not row["reward"] for row in rows):
+        columns.append(_metric("proxy reward", "judge's model", "proxy_reward", 2))
+    columns.append(_metric("KL", "nats", "kl", 2))
+    if any(row["judge_agreement"] for row in rows):
+        columns.append(_metric("agreement", "judge " + ", ".join(agreement), "judge_agreement", 3))
+    names = ("seconds_per_seed", "trained_tokens_per_seed", "sampled_tokens_per_seed")
+    columns += [
+        _metric("length", "tokens", "length", 1),
+        _metric("unfinished", "%", "unfinished", 1, scale=100),
+        Column("cost", "a seed", names, _cost),
+    ]
+    return columns
+
+
+def _metric(title: str, unit: str, name: str, digits: int, scale: float = 1) -> Column:
+    names = (name, f"{name}_low", f"{name}_high")
+    return Column(title, unit, names, partial(_value, name=name, digits=digits, scale=scale))
+
+
+def _value(row: Json, name: str, digits: int, scale: float) -> Cell:
+    found = row[name] or {}
+    raw = tuple(found.get(key) for key in ("value", "low", "high"))
+    value, low, high = (None if x is None else scale * x for x in raw)
+    return Cell(number(value, digits), brackets(low, high, digits), raw)
+
+
+def _spec(row: Json) -> Cell:
+    there = sum(seed is not None for seed in (row["kl"] or {}).get("per_seed", []))
+    remarks = {
+        "done": "",
+        "failed": "failed",
+        "partial": f"{there} of {len((row['kl'] or {}).get('per_seed', []))} seeds",
+    }
+    detail = ", ".join(part for part in (row["run"] or "", remarks[row["status"]]) if part)
+    return Cell(row["spec"], detail, (row["run"], row["spec"], row["status"], row["reason"]))
+
+
+def _unusable(row: Json) -> Cell:
+    found = row["win_rate"] or {}
+    share, (low, high) = found.get("unusable"), found.get("bounds", (None, None))
+    return Cell(number(None if share is None else 100 * share, 1), brackets(low, high, 3), (share, low, high))
+
+
+def _cost(row: Json) -> Cell:
+    seconds, tokens, sampled = (row["cost"][name]["value"] for name in ("seconds", "tokens", "sampled_tokens"))
+    total = None if tokens is None else tokens + (sampled or 0)
+    return Cell(duration(seconds), "" if total is None else f"{count(total)} tok", (seconds, tokens, sampled))
+
+
+def write_markdown(table: Table) -> str:
+    heads = [markdown(f"{column.title} ({column.unit})" if column.unit else column.title) for column in table.columns]
+    lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+    for row in table.rows:
+        first = markdown(row[0].value) + (f" ({markdown(row[0].detail)})" if row[0].detail else "")
+        lines.append(_line([first, *(_together(cell) for cell in row[1:])]))
+    for heading, notes_ in table.sections:
+        lines += ["", f"**{markdown(heading)}**", "", *(f"- {markdown(note)}" for note in notes_)]
+    return "\n".join(lines) + "\n"
+
+
+def _together(cell: Cell) -> str:
+    """Figures only: there is nothing to escape in them."""
+    between = " " if cell.detail.startswith("[") else ", "
+    return cell.value + (between + cell.detail if cell.detail else "")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def write_csv(table: Table) -> str:
+    """The rows alone, with full precision; shares as shares, an empty field where nothing was measured."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([name for column in table.columns for name in column.names])
+    for row in table.rows:
+        raw = [value for cell in row for value in cell.raw]
+        writer.writerow([csv_text(value) if isinstance(value, str) else value for value in raw])
+    return file.getvalue()
+
+
+def write_latex(table: Table) -> str:
+    r"""A `booktabs` tabular, intervals in a smaller size below the values; the lines below it are comments."""
+    heads = [rf"{latex(column.title)}" for column in table.columns]
+    units = [f"({latex(column.unit)})" if column.unit else "" for column in table.columns]
+    lines = [
+        "% Needs \\usepackage{booktabs}.",
+        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+        r"\toprule",
+        " & ".join(heads) + r" \\",
+        " & ".join(units) + r" \\",
+        r"\midrule",
+    ]
+    for row in table.rows:
+        lines.append(" & ".join(latex(cell.value) for cell in row) + r" \\")
+        if any(cell.detail for cell in row):
+            lines.append(" & ".join(rf"{{\scriptsize {latex(cell.detail)}}}" for cell in row) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    for heading, notes_ in table.sections:
+        # A note is one line without control characters, so it cannot leave its comment.
+        lines += ["", f"% {latex(heading)}", *(f"%   {latex(note)}" for note in notes_)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,161 @@
+"""Runs jobs in the order their needs allow: here, or side by side in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from ..errors import AlignbenchError, InputError
+from .config import Config, Event
+from .jobs import Job, execute
+
+Show = Callable[[Event], None]
+EVERY = 0.1  # seconds between two reports of one job; more would only cost time
+
+_events: Any = None
+
+
+def run_jobs(config: Config, jobs: Iterable[Job], finished: set[Job], show: Show) -> dict[Job, str]:
+    """Do every job that is not `finished`; returns why each failed one failed.
+
+    A job whose needs failed fails for their reason. `InputError` ends everything: no job can do better.
+    """
+    waiting = [job for job in jobs if job not in finished]
+    if config.jobs == 1 or len(waiting) == 1:
+        _threads(config.threads)
+        return _in_turn(config, waiting, show)
+    return _side_by_side(config, waiting, finished, show)
+
+
+def _in_turn(config: Config, waiting: list[Job], show: Show) -> dict[Job, str]:
+    failed: dict[Job, str] = {}
+    for job in waiting:
+        reason = _blocked(job, failed) or _attempt(config, job, show)
+        if reason is not None:
+            failed[job] = reason
+        show(Event(job.label, 1.0, "failed" if reason else "done"))
+    return failed
+
+
+def _side_by_side(config: Config, waiting: list[Job], finished: set[Job], show: Show) -> dict[Job, str]:
+    failed: dict[Job, str] = {}
+    over = set(finished)
+    # Spawned, not forked: a forked child would inherit the locks of the parent's thread pools.
+    context = multiprocessing.get_context("spawn")
+    events = context.Queue()
+    pool = ProcessPoolExecutor(
+        config.jobs, mp_context=context, initializer=_begin_worker, initargs=(events, config.threads)
+    )
+    running: dict[Future[str | None], Job] = {}
+    try:
+        while waiting or running:
+            for job in _ready(waiting, over, failed, config.jobs - len(running)):
+                waiting.remove(job)
+                blocked = _blocked(job, failed)
+                if blocked is not None:
+                    failed[job] = blocked
+                    show(Event(job.label, 1.0, "failed"))
+                else:
+                    running[pool.submit(_work, config, job)] = job
+            complete, _ = wait(running, timeout=EVERY, return_when=FIRST_COMPLETED)
+            while not events.empty():
+                show(events.get())
+            for future in complete:
+                job = running.pop(future)
+                reason = _outcome(future)
+                if reason is not None:
+                    failed[job] = reason
+                over.add(job)
+                show(Event(job.label, 1.0, "failed" if reason else "done"))
+    except BaseException:
+        _stop(pool)
+        raise
+    finally:
+        events.close()
+        events.join_thread()
+    pool.shutdown()
+    return failed
+
+
+def _ready(waiting: list[Job], over: set[Job], failed: dict[Job, str], free: int) -> list[Job]:
+    """Jobs that can begin: stages before cells, long ones before short ones, so that no long one is left for last."""
+    ready = [job for job in waiting if all(need in over or need in failed for need in job.needs)]
+    return sorted(ready, key=lambda job: (job.stage == "cell", not job.heavy, job.seed))[: max(0, free)]
+
+
+def _blocked(job: Job, failed: dict[Job, str]) -> str | None:
+    return next((f"{need.label} failed: {failed[need]}" for need in job.needs if need in failed), None)
+
+
+def _outcome(future: Future[str | None]) -> str | None:
+    try:
+        return future.result()
+    except AlignbenchError as error:
+        if isinstance(error, InputError):
+            raise
+        return str(error)
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process died, most likely for lack of memory; finished cells are kept: "
+            "run the same command again with --jobs 1 or a smaller batch_size."
+        ) from None
+    except Exception as error:  # noqa: BLE001  a stage that breaks fails what needs it
+        return f"{type(error).__name__}: {error}"
+
+
+def _attempt(config: Config, job: Job, show: Show) -> str | None:
+    try:
+        return execute(config, job, _throttled(job, show))
+    except InputError:
+        raise
+    except AlignbenchError as error:
+        return str(error)
+    except Exception as error:  # as in `_outcome`
+        if job.stage != "cell":
+            raise
+        return f"{type(error).__name__}: {error}"
+
+
+def _throttled(job: Job, show: Show) -> Callable[[float, str], None]:
+    last = 0.0
+
+    def report(fraction: float, text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= EVERY:
+            last = now
+            show(Event(job.label, fraction, text))
+
+    return report
+
+
+def _threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def _begin_worker(events: Any, threads: int) -> None:
+    global _events  # noqa: PLW0603  a worker learns once where to report
+    _events = events
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    _threads(threads)
+
+
+def _work(config: Config, job: Job) -> str | None:
+    return execute(config, job, _throttled(job, _events.put))
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the workers at once; what they were writing is beside its final name and is swept up by the next run."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(5)

@@ -1,0 +1,224 @@
+"""The models and data that cells share, each made once, by the one training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..batch import Tokens
+from ..benchmark import Split
+from ..engine import Budget, LocalEngine, Sources
+from ..evaluate.measure import decode
+from ..evaluate.verdicts import triple
+from ..judge import Judge
+from ..logprobs import LanguageModel, probe
+from ..logprobs import Path as ScoringPath
+from ..models import Policy, as_reward_model, load_policy, small_model, small_tokenizer
+from ..objective import Training
+from ..plugins import Spec
+from ..records import Comparison, Completion, Demonstration, Pair, Prompt
+from ..reference import build_cache
+from ..results import Json, derive, read_jsonl, whole_folder, write_json, write_jsonl
+from ..sampling import sample
+from ..tokens import mismatched_rows, tokenize_demonstrations
+from ..train import Step, train
+from .rows import as_row, from_rows
+from .world import SPLITS, World
+
+Report = Callable[[float, str], None]
+SHARED_SEED = 0  # stages made once per run: the data and the models that every seed starts from
+
+
+def start(world: World, report: Report) -> None:
+    """The starting model: small and from scratch, or the user's, fine-tuned on the demonstrations."""
+    folder, shape = world.stage("start"), world.stages.model
+    if world.config.model:
+        policy = load_policy(world.config.model, world.config.device)
+    else:
+        report(0.0, "tokenizer")
+        tokenizer = small_tokenizer(world.stages.corpus(), shape)
+        policy = small_model(tokenizer, shape, derive(SHARED_SEED, "weights"))
+        policy.model.to(world.config.device)
+    demonstrations = world.benchmark.demonstrations()
+    spec, training = world.supervised, world.training(world.supervised)
+    with whole_folder(folder) as partial:
+        info = _supervise(world, policy, demonstrations, spec, training, world.benchmark.sft_epochs, report)
+        policy.save(partial)
+        write_json(partial / "train.json", {**info, "parameters": _size(policy.model)})
+
+
+def judge_lm(world: World, report: Report) -> None:
+    """The benchmark's small language-model judge, from the starting model, by a curriculum."""
+    assert world.stages.judge_lessons is not None
+    policy = load_policy(world.start_source, world.config.device)
+    lessons = world.stages.judge_lessons(world.sampler(policy, policy.context))
+    training = world.training(world.supervised)
+    log: list[Json] = []
+    with whole_folder(world.stage("judge_lm")) as partial:
+        for phase, items in enumerate(lessons):
+            info = _supervise(
+                world, policy, items, world.supervised, training, 1.0,
+                lambda f, text, phase=phase: report((phase + f) / len(lessons), text),  # type: ignore[misc]
+            )  # fmt: skip
+            log.append(info)
+        policy.save(partial)
+        write_json(partial / "train.json", {"phases": log})
+
+
+def data(world: World, report: Report) -> None:
+    """The preference data of every split; pairs may be the reference's own samples."""
+    policy = load_policy(world.reference_source, world.config.device)
+    with whole_folder(world.stage("data")) as partial:
+        for i, split in enumerate(SPLITS):
+            report(i / len(SPLITS), f"{split} preferences")
+            records = world.benchmark.preferences(split, world.sampler(policy, policy.context))
+            write_jsonl(partial / f"{split}.jsonl", [as_row(record) for record in records])
+        # The path is probed on the rows that will be trained on, by the model that every cell starts from.
+        dataset = world.tokenized(from_rows(read_jsonl(partial / "train.jsonl")))
+        rows = [row for pair in dataset.pairs for row in pair] + [row for row, _ in dataset.labelled]
+        path = probe(policy, rows)
+        info = {
+            "path": {"shared": path.shared, "why": path.why},
+            "fingerprint": dataset.fingerprint,
+            "kind": dataset.kind,
+            "train_records": len(dataset.pairs) or len(dataset.labelled),
+            "train_completions": len(dataset.as_labelled()),
+            "truncated": dataset.truncated,
+            "skipped": len(dataset.skipped),
+            "parameters": _size(policy.model),
+            "longest": max(len(row.prompt) + len(row.completion) for row in rows),
+        }
+        write_json(partial / "info.json", info)
+
+
+def cache(world: World, report: Report) -> None:
+    """Reference log-probs of all training completions, and of the mismatched ones."""
+    dataset = world.dataset("train")
+    rows = [row for row, _ in dataset.as_labelled()]
+    if any("labels" in spec.plugin.needs for spec in world.specs):
+        rows += mismatched_rows(dataset)
+    report(0.1, f"{len(rows)} completions")
+
+    def score(items: Sequence[Tokens]) -> torch.Tensor:
+        with torch.no_grad():
+            return world.reference.forward(items).logps
+
+    build_cache(world.stage("cache"), rows, score)
+
+
+def reward(world: World, seed: int, report: Report) -> None:
+    """The reward model that online objectives of this seed optimise, from the training pairs."""
+    _reward_model(world, world.stage("reward", seed), "train", derive(seed, "reward model"), report)
+
+
+def judge_reward(world: World, report: Report) -> None:
+    """The reward model that judges, from pairs that no objective sees."""
+    _reward_model(world, world.stage("judge_reward"), "judge", derive(SHARED_SEED, "judge reward model"), report)
+
+
+def reference_samples(world: World, seed: int, report: Report) -> None:
+    """The reference's own completions of the evaluation prompts, which every policy of this seed is held against."""
+    report(0.0, "sampling")
+    rows = sample(
+        world.reference.policy,
+        world.prompt_tokens(world.eval_prompts),
+        derive(seed, "reference samples"),
+        world.benchmark.max_new_tokens,
+    )
+    texts = [decode(world.reference.policy, row) for row in rows]
+    gold = world.benchmark.gold(world.eval_prompts, texts)
+    judge = world.judge_reward
+    proxy = None if judge is None else judge.score([row.prompt + row.completion for row in rows]).tolist()
+    lines: list[Json] = [
+        {
+            "completion": text.text,
+            "ended": text.ended,
+            "length": len(row.completion),
+            "proxy_reward": None if proxy is None else proxy[i],
+            "reward": None if gold is None else gold[i],
+        }
+        for i, (text, row) in enumerate(zip(texts, rows, strict=True))
+    ]
+    with whole_folder(world.stage("reference_samples", seed)) as partial:
+        write_jsonl(partial / "samples.jsonl", lines)
+
+
+def held_out(world: World, report: Report) -> None:
+    """Every judge on held-out labelled pairs: how far it can be trusted, beside how far people agree."""
+    pairs = [record for record in world.records("eval") if isinstance(record, Pair)]
+    verdicts: dict[str, list[list[object]]] = {}
+    items = [Comparison(pair.prompt, pair.chosen, pair.rejected) for pair in pairs]
+    judges: dict[str, Judge] = world.judges() if items else {}
+    for i, (name, judge) in enumerate(judges.items()):
+        report(i / len(judges), f"judge {name}")
+        verdicts[name] = [triple(v) for v in judge.compare(world.benchmark.question, items)]
+    with whole_folder(world.stage("held_out")) as partial:
+        info = {"votes": [pair.votes for pair in pairs], "gold": _gold_margins(world, pairs), "verdicts": verdicts}
+        write_json(partial / "verdicts.json", info)
+
+
+def _gold_margins(world: World, pairs: Sequence[Pair]) -> list[float] | None:
+    prompts: list[Prompt] = [pair.prompt for pair in pairs]
+    chosen: list[Completion] = [pair.chosen for pair in pairs]
+    first = world.benchmark.gold(prompts, chosen) if pairs else None
+    second = world.benchmark.gold(prompts, [pair.rejected for pair in pairs]) if pairs else None
+    return None if first is None or second is None else [a - b for a, b in zip(first, second, strict=True)]
+
+
+def _supervise(
+    world: World,
+    policy: Policy,
+    items: Sequence[Demonstration],
+    spec: Spec,
+    training: Training,
+    epochs: float,
+    report: Report,
+) -> Json:
+    """Train `policy` in place on demonstrations."""
+    rows = tokenize_demonstrations(items, policy.tokenizer, policy.context)
+    path = probe(policy, rows) if world.config.model else ScoringPath(True)
+    model = LanguageModel(policy, path, world.config.max_tokens)
+    budget = Budget(max(1, round(len(rows) * epochs)))
+    engine = LocalEngine(model, Sources(demonstrations=rows), training, budget, SHARED_SEED)
+    return _train(engine, spec, report)
+
+
+def _reward_model(world: World, folder: Path, split: Split, seed: int, report: Report) -> None:
+    pairs = world.dataset(split)
+    model = world.load(world.start_source)
+    budget = Budget(max(1, round(2 * len(pairs.pairs) * world.benchmark.reward_epochs)))
+    spec = world.reward_objective
+    engine = LocalEngine(model, Sources(dataset=pairs), world.training(spec), budget, seed)
+    with whole_folder(folder) as partial:
+        info = _train(engine, spec, report)
+        assert isinstance(engine.head, nn.Linear)
+        trained = as_reward_model(model.policy, engine.head, folder.name)
+        trained.save(partial)
+        held = world.dataset("eval").pairs
+        rows = [row.prompt + row.completion for pair in held for row in pair]
+        scores = trained.score(rows).view(-1, 2) if rows else torch.zeros(0, 2)
+        accuracy = float((scores[:, 0] > scores[:, 1]).float().mean()) if rows else None
+        write_json(partial / "train.json", {**info, "held_out_accuracy": accuracy, "held_out_pairs": len(held)})
+
+
+def _train(engine: LocalEngine, spec: Spec, report: Report) -> Json:
+    started, last = time.perf_counter(), None
+    for last in train(engine, spec.plugin):
+        report(engine.progress, f"step {last.step}  loss {last.loss:.4f}")
+    assert isinstance(last, Step)
+    cost = {"seconds": time.perf_counter() - started, "steps": last.step, "completions": engine.spent.completions}
+    return {
+        "objective": spec.text,
+        "loss": last.loss,
+        "metrics": last.metrics,
+        "cost": cost,
+        "settings": engine.training,
+    }
+
+
+def _size(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,274 @@
+"""Everything that the jobs of a run share: resolved plug-ins, keys, folders, data, models. Cheap to make anew."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..batch import Tokens
+from ..benchmark import Benchmark, Split, Stages
+from ..errors import InputError
+from ..judge import Judge, JudgeContext
+from ..logprobs import LanguageModel
+from ..logprobs import Path as ScoringPath
+from ..models import Policy, RewardModel, load_policy, load_tokenizer
+from ..objective import Training
+from ..plugins import Spec, find, recreate
+from ..records import Completion, Pair, Preferences, Prompt
+from ..results import Json, digest, read_json, read_jsonl, slug
+from ..sampling import sample
+from ..tokens import Dataset, encode_prompt, tokenize
+from .config import Config
+from .rows import from_rows
+
+SPLITS: tuple[Split, ...] = ("train", "judge", "eval")
+# Fields of a benchmark that only the evaluation reads: changing them trains nothing again.
+EVALUATION_FIELDS = ("eval_prompts", "curve_points", "curve_prompts")
+
+
+@lru_cache(maxsize=4)
+def world_of(config: Config) -> World:
+    """The world of a configuration, made once in a process."""
+    return World(config)
+
+
+class World:
+    """The plan behind one `Config`: which stage has which key, where it lies, and how to load it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        paths = {spec: Path(path) for spec, path in config.files}
+        self.specs: list[Spec] = [recreate(text, paths.get(text)) for text in config.objectives]
+        self.benchmark_class = find("benchmark", config.benchmark)
+        self.benchmark: Benchmark = self.benchmark_class(**dict(config.benchmark_fields))
+        self.stages: Stages = self.benchmark.stages()
+        self.supervised = recreate(self.stages.supervised)
+        self.reward_objective = recreate(self.stages.reward)
+
+    # keys: each a hash of everything that the stage depends on
+
+    @cached_property
+    def identity(self) -> Json:
+        """What decides training, in words: a folder of results belongs to one identity."""
+        kept = {
+            f.name: getattr(self.benchmark, f.name)
+            for f in fields(self.benchmark)
+            if f.name not in (*EVALUATION_FIELDS, "data", "eval_data")
+        }
+        return {
+            "benchmark": self.config.benchmark,
+            **{f"benchmark field {name}": value for name, value in kept.items()},
+            "benchmark data and code": self.benchmark.fingerprint(),
+            "model": self._model_key,
+            "fine-tuned first": self.config.sft,
+            "reference": _fingerprint(self.config.reference) if self.config.reference else "the starting model",
+            "reward model": _fingerprint(self.config.reward_model) if self.config.reward_model else "trained per seed",
+            "budget": self.config.budget or "completions",
+            "device": self.config.device,
+        }
+
+    @cached_property
+    def _model_key(self) -> str:
+        if self.config.model:
+            return _fingerprint(self.config.model)
+        return f"small, from scratch ({digest(self.stages.model)})"
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """Key of each stage; per-seed stages are keyed once more by their seed."""
+        identity = self.identity
+        supervised = [
+            identity[name] for name in identity if name.startswith("benchmark") or name in ("model", "fine-tuned first")
+        ]
+        training = self.training(self.supervised)
+        start = digest("start", supervised, training, self.supervised.source)
+        data = digest("data", start, identity["reference"])
+        reward = digest("reward", data, self.training(self.reward_objective), self.reward_objective.source)
+        return {
+            "start": start,
+            "data": data,
+            "cache": digest("cache", data, self.config.device, _versions(), "float32"),
+            "reward": digest(reward, identity["reward model"]),
+            "judge_reward": digest(reward, "judge"),
+            "judge_lm": digest("lm", start, training),
+            "reference_samples": digest("samples", data, self.eval_key),
+            "held_out": digest("held out", data, self.eval_key, self.config.judges),
+        }
+
+    @cached_property
+    def eval_key(self) -> str:
+        return digest(self.benchmark.eval_prompts, self.benchmark.max_new_tokens)
+
+    def stage(self, name: str, seed: int | None = None) -> Path:
+        """Where a stage lies."""
+        key = self.keys[name] if seed is None else digest(self.keys[name], seed)
+        return self.config.folder / "stages" / f"{name}-{key}"
+
+    def cell(self, spec: Spec) -> Path:
+        """The folder of an objective's cells, without the seed."""
+        needed = [self.keys["data"]]
+        if "reward" in spec.plugin.needs:
+            needed.append(self.keys["reward"])
+        key = digest(spec.params, self.training(spec), spec.source, needed, self.config.budget)
+        return self.config.folder / "cells" / f"{slug(spec.text)}-{key}"
+
+    def evaluation_keys(self) -> tuple[str, str]:
+        """Key of a cell's samples, and of its verdicts on them."""
+        samples = digest(self.eval_key, self.benchmark.fingerprint())
+        return samples, digest(samples, self.config.judges)
+
+    def training(self, spec: Spec) -> Training:
+        """The benchmark's settings for this kind of objective, with what the spec itself sets."""
+        defaults = self.benchmark.training(type(spec.plugin))
+        return Training(**{**asdict(defaults), **spec.overrides})
+
+    # models
+
+    @property
+    def start_source(self) -> Path | str:
+        """The model that every cell starts from."""
+        if self.config.model and not self.config.sft:
+            return self.config.model
+        return self.stage("start")
+
+    @property
+    def reference_source(self) -> Path | str:
+        return self.config.reference or self.start_source
+
+    def load(self, source: Path | str) -> LanguageModel:
+        """A fresh copy of a causal language model, with the path that the data stage found for this run."""
+        info = self.data_info
+        path = ScoringPath(info["path"]["shared"], info["path"]["why"])
+        return LanguageModel(load_policy(source, self.config.device), path, self.config.max_tokens)
+
+    @cached_property
+    def reference(self) -> LanguageModel:
+        """The live reference: loaded by the first who needs it, kept for the later jobs of this process."""
+        model = self.load(self.reference_source)
+        for parameter in model.policy.model.parameters():
+            parameter.requires_grad_(False)
+        return model
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self.start_source)
+
+    @cached_property
+    def context(self) -> int:
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(str(self.start_source), trust_remote_code=False)
+        limit = int(getattr(config, "max_position_embeddings", None) or 2**20)
+        if self.benchmark.max_new_tokens >= limit:
+            raise InputError(
+                f"max_new_tokens={self.benchmark.max_new_tokens} leaves no room for a prompt in the model's context "
+                f"of {limit} tokens; set it lower in --benchmark."
+            )
+        return limit
+
+    def reward_model(self, seed: int) -> RewardModel:
+        """The reward model that online objectives of this seed optimise."""
+        return RewardModel.load(self.config.reward_model or self.stage("reward", seed), self.config.device)
+
+    @cached_property
+    def judge_reward(self) -> RewardModel | None:
+        """The judge's reward model, or None where the data hold no pairs to train one from."""
+        if self.benchmark.kind != "pairs":
+            return None
+        return RewardModel.load(self.stage("judge_reward"), self.config.device)
+
+    # data
+
+    @cached_property
+    def data_info(self) -> Json:
+        return read_json(self.stage("data") / "info.json")
+
+    @lru_cache(maxsize=8)  # noqa: B019  (one World lives as long as its process)
+    def records(self, split: Split) -> Preferences:
+        """The labelled records of a split, as the data stage wrote them."""
+        return from_rows(read_jsonl(self.stage("data") / f"{split}.jsonl"))
+
+    @lru_cache(maxsize=8)  # noqa: B019
+    def dataset(self, split: Split) -> Dataset:
+        return self.tokenized(self.records(split))
+
+    def tokenized(self, records: Preferences) -> Dataset:
+        """Every prompt leaves room for `max_new_tokens`, so that online objectives sample from the very same."""
+        return tokenize(records, self.tokenizer, self.context, self.benchmark.max_new_tokens)
+
+    @cached_property
+    def eval_prompts(self) -> tuple[Prompt, ...]:
+        return tuple(self.benchmark.prompts("eval"))[: self.benchmark.eval_prompts]
+
+    def prompt_tokens(self, prompts: Sequence[Prompt]) -> list[Tokens]:
+        """Prompts as the model reads them, with room for a completion."""
+        reserve = self.benchmark.max_new_tokens
+        return [encode_prompt(prompt, self.tokenizer, self.context, reserve) for prompt in prompts]
+
+    @cached_property
+    def chosen(self) -> dict[str, Completion]:
+        """For an evaluation prompt, the completion that held-out annotators preferred."""
+        return {r.prompt.text: r.chosen for r in self.records("eval") if isinstance(r, Pair)}
+
+    def prompt_of(self, prompt_id: int) -> Prompt:
+        return self._prompts_by_id[prompt_id]
+
+    @cached_property
+    def _prompts_by_id(self) -> dict[int, Prompt]:
+        return dict(self.dataset("train").prompt_texts)
+
+    def sampler(self, policy: Policy, context: int) -> Any:
+        """The `Sampler` that a benchmark draws its own preference pairs with."""
+        from ..evaluate.measure import decode
+        from ..results import derive
+
+        def draw(prompts: Sequence[Prompt], n: int, purpose: str) -> list[list[Completion]]:
+            reserve = self.benchmark.max_new_tokens
+            rows = [encode_prompt(p, policy.tokenizer, context, reserve) for p in prompts for _ in range(n)]
+            drawn = sample(policy, rows, derive(0, f"preferences/{purpose}"), self.benchmark.max_new_tokens)
+            texts = [decode(policy, row) for row in drawn]
+            return [texts[i : i + n] for i in range(0, len(texts), n)]
+
+        return draw
+
+    # judges
+
+    def judges(self) -> dict[str, Judge]:
+        """The judges of this run by name, opened."""
+        models = {"reward": self.stage("judge_reward")}
+        if self.stages.judge_lessons is not None:
+            models["lm"] = self.stage("judge_lm")
+        context = JudgeContext(self.benchmark.gold, models, self.config.device)
+        return {
+            label: find("judge", name).open(argument, context)
+            for label, (name, argument) in self.judges_by_name().items()
+        }
+
+    def judges_by_name(self) -> dict[str, tuple[str, str]]:
+        """Name and argument of each judge by the label that tables show, the headline judge first."""
+        return {name + (f":{argument}" if argument else ""): (name, argument) for name, argument in self.config.judges}
+
+
+def _fingerprint(source: str) -> str:
+    """A model folder by the content of its files, a hub id by its name."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    hashed = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja"):
+            hashed.update(path.name.encode())
+            with path.open("rb") as file:
+                hashed.update(hashlib.file_digest(file, "sha256").digest())
+    return f"{folder.name} ({hashed.hexdigest()[:16]})"
+
+
+def _versions() -> tuple[str, str]:
+    import torch
+    import transformers
+
+    return torch.__version__, transformers.__version__

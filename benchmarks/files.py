@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+from alignbench import (
+    Benchmark,
+    Count,
+    Demonstration,
+    Fraction,
+    InputError,
+    Objective,
+    Pair,
+    Preferences,
+    Prompt,
+    Sampler,
+    SmallModel,
+    Split,
+    Stages,
+    Training,
+)
+from alignbench.data import Records, check_disjoint, describe_skipped, distinct_prompts, read_records
+from alignbench.data import split_by_prompt as deal
+
+
+@dataclass(frozen=True)
+class Rates:
+    """One learning rate for each kind of training."""
+
+    demonstrations: float
+    reward: float
+    offline: float
+    online: float
+
+
+# A model of about a million weights made from scratch on the data (AdamW, batches of 32).
+SCRATCH = Rates(demonstrations=2e-3, reward=1e-3, offline=1e-4, online=1e-4)
+# A model that was trained before. Demonstrations: 2e-5, Zephyr (arXiv:2310.16944). Reward model and online: 3e-6, the
+# N+ implementation details of RLHF (arXiv:2403.17031). Offline: 1e-6, DPO (arXiv:2305.18290, appendix B).
+PRETRAINED = Rates(demonstrations=2e-5, reward=3e-6, offline=1e-6, online=3e-6)
+
+
+@dataclass(frozen=True)
+class Files(Benchmark):
+    """The user's own preferences from a file, a data set folder or a hub id; nobody knows a true reward.
+
+    The prompts are dealt out by a hash: `judge_share` of them to the model that judges, `eval_share` to the evaluation
+    and the rest to training, unless `eval_data` brings evaluation data of its own. `split` and `eval_split` name a
+    split of a folder or hub data set. `pretrained` chooses learning rates for a model that was trained before, instead
+    of those for the small model from scratch whose shape is given by `vocabulary`, `layers`, `width` and `context`.
+
+    Raises:
+        InputError: on first use of the data, where they cannot be read or share prompts with `eval_data`.
+    """
+
+    question: ClassVar[str] = "Which reply is the better one: more helpful, honest and harmless?"
+
+    data: str = ""
+    eval_data: str = ""
+    split: str = ""
+    eval_split: str = ""
+    eval_share: Fraction = 0.1
+    max_new_tokens: Count = 96
+    pretrained: bool = False
+    vocabulary: Count = 4000
+    layers: Count = 3
+    width: Count = 128
+    context: Count = 512
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eval_split and not self.eval_data:
+            raise InputError("files: eval_split names a split of eval_data: give that too.")
+        if self.judge_share + self._eval_share >= 1:
+            raise InputError("files: judge_share and eval_share leave nothing to train on: lower one of them.")
+
+    @property
+    def kind(self) -> Literal["pairs", "labels"]:
+        return self._data.kind
+
+    def notes(self) -> dict[str, object]:
+        """For each source how many records it holds and which are skipped, each with its line, field and reason."""
+        sources = {"data": self._data} | ({"eval_data": self._held_out} if self._held_out else {})
+        return {
+            name: {
+                "source": records.source,
+                "kind": records.kind,
+                "records": records.total,
+                "summary": describe_skipped(records.skipped, records.total),
+                "skipped": [skipped._asdict() for skipped in records.skipped],
+            }
+            for name, records in sources.items()
+        }
+
+    def stages(self) -> Stages:
+        shape = SmallModel("bytes", self.vocabulary, self.layers, self.width, context=self.context)
+        return Stages("sft", "reward_model", shape, self._corpus)
+
+    def demonstrations(self) -> Sequence[Demonstration]:
+        shown = []
+        for record in self._part("train"):
+            if isinstance(record, Pair):
+                shown.append(Demonstration(record.prompt, record.chosen))
+            elif record.desirable:
+                shown.append(Demonstration(record.prompt, record.completion))
+        if not shown:
+            raise InputError(f"{self.data} labels no training completion as desirable: there is nothing to imitate.")
+        return shown
+
+    def preferences(self, split: Split, sample: Sampler) -> Preferences:
+        """The labels of the file; `sample` is not used, because the file brings its own completions."""
+        return self._part(split)
+
+    def prompts(self, split: Split) -> Sequence[Prompt]:
+        return distinct_prompts(self._part(split), "order")
+
+    def training(self, objective: type[Objective]) -> Training:  # type: ignore[type-arg]
+        rates = PRETRAINED if self.pretrained else SCRATCH
+        if objective.trains == "reward":
+            return Training(learning_rate=rates.reward)
+        if "sampling" in objective.needs:
+            return Training(learning_rate=rates.online)
+        if "demonstrations" in objective.needs:
+            return Training(learning_rate=rates.demonstrations)
+        return Training(learning_rate=rates.offline)
+
+    def fingerprint(self) -> str:
+        return "+".join(source.fingerprint for source in (self._data, self._held_out) if source)
+
+    @property
+    def _eval_share(self) -> float:
+        return 0.0 if self.eval_data else self.eval_share
+
+    # The data are read once. A cell in another process gets what was read, so a file that is changed meanwhile does
+    # not give two cells different data.
+
+    @cached_property
+    def _data(self) -> Records:
+        if not self.data:
+            raise InputError("files: no data are named: give a file, a data set folder or a hub id with `--data`.")
+        return read_records(self.data, self.split or None)
+
+    @cached_property
+    def _held_out(self) -> Records | None:
+        if not self.eval_data:
+            return None
+        held_out = read_records(self.eval_data, self.eval_split or None)
+        if held_out.kind != self._data.kind:
+            raise InputError(
+                f"{self.data} holds {self._data.kind} and {self.eval_data} {held_out.kind}: give one kind."
+            )
+        check_disjoint(self._data, held_out)
+        return held_out
+
+    @cached_property
+    def _parts(self) -> dict[Split, Preferences]:
+        judged, evaluated = self.judge_share, self._eval_share
+        shares: dict[Split, float] = {"judge": judged, "eval": evaluated, "train": 1 - judged - evaluated}
+        parts: dict[Split, Preferences] = {**deal(self._data.records, shares, "split")}
+        if self._held_out:
+            parts["eval"] = self._held_out.records
+        return parts
+
+    def _part(self, split: Split) -> Preferences:
+        part = self._parts[split]
+        if not part:
+            raise InputError(
+                f"{self.data} leaves no record for the {split} split: give more prompts, another judge_share or "
+                "eval_share, or eval_data of its own."
+            )
+        return part
+
+    def _corpus(self) -> list[str]:
+        texts: list[str] = []
+        for record in self._part("train"):
+            replies = (record.chosen, record.rejected) if isinstance(record, Pair) else (record.completion,)
+            texts += [record.prompt.text, *(reply.text for reply in replies)]
+        return texts

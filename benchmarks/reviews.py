@@ -1,0 +1,154 @@
+"""Benchmark `reviews`: the controlled-sentiment experiment of the DPO paper in small, with nothing to download."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar
+
+from alignbench import (
+    Benchmark,
+    Completion,
+    Count,
+    Demonstration,
+    Objective,
+    Pair,
+    Positive,
+    Prompt,
+    Sampler,
+    SmallModel,
+    Split,
+    Stages,
+    Training,
+    comparison_prompt,
+)
+
+from ._review_gold import gold
+from ._review_grammar import complete, openings
+
+GRADES = ("1", "2", "3", "4", "5")
+OPENINGS = 12000  # drawn once; every split takes its own part of them
+
+
+@dataclass(frozen=True)
+class Reviews(Benchmark):
+    """Film reviews from a grammar: make them favourable. The reference is a small language model of the grammar.
+
+    A prompt is the opening of a review, a completion the rest. Preference pairs are two of the reference's own samples;
+    each of two annotators prefers the one of higher gold reward with probability sigmoid((g_1 - g_2) / noise), by
+    himself; the first one's vote is the label. The gold reward is sentiment with negation, degree and contrast, less a
+    cost for broken and repetitive text; no learner sees it.
+    """
+
+    question: ClassVar[str] = "which review is better ?"
+
+    eval_prompts: Count = 256
+    max_new_tokens: Count = 40
+    epochs: Positive = 1.0
+    sft_epochs: Positive = 1.0
+    reward_epochs: Positive = 2.0
+    pairs: Count = 3000
+    judge_pairs: Count = 2000
+    demonstrations_count: Count = 16000
+    noise: Positive = 0.7
+    layers: Count = 3
+    width: Count = 128
+    world: int = 0
+
+    def stages(self) -> Stages:
+        shape = SmallModel(tokenizer="words", layers=self.layers, width=self.width, heads=4, context=192)
+        return Stages("sft", "reward_model", shape, self._corpus, self._judge_lessons)
+
+    def demonstrations(self) -> Sequence[Demonstration]:
+        rng = Random(f"{self.world}/demonstrations")
+        prompts = self.prompts("train")
+        drawn = (complete(prompts[i % len(prompts)].text, rng) for i in range(self.demonstrations_count))
+        return [Demonstration(Prompt(review.opening), Completion(review.rest)) for review in drawn]
+
+    def prompts(self, split: Split) -> Sequence[Prompt]:
+        """Six parts of ten train, two judge, two evaluate; an opening's part depends on nothing but its words."""
+        return [Prompt(text) for text in self._openings() if _part(text) == split]
+
+    def preferences(self, split: Split, sample: Sampler) -> Sequence[Pair]:
+        count = {"train": self.pairs, "judge": self.judge_pairs, "eval": self.eval_prompts}[split]
+        prompts = self.prompts(split)[:count]
+        rng = Random(f"{self.world}/annotators/{split}")
+        pairs = []
+        for prompt, (one, two) in zip(prompts, sample(prompts, 2, split), strict=True):
+            if one.text and two.text and one.text != two.text:
+                pairs.append(self._annotated(prompt, one, two, rng))
+        return pairs
+
+    def gold(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        return [gold(x.text, y.text) for x, y in zip(prompts, completions, strict=True)]
+
+    def training(self, objective: type[Objective[Any]]) -> Training:
+        """One rule for all: the same batch, optimizer, warm-up and clipping, and one learning rate for each kind.
+
+        AdamW at 1e-3 is usual for models of a million weights from scratch (supervised and reward model). Policies
+        start from a trained model and take a third to a tenth of that, as fine-tuning does: 3e-4 for every offline
+        objective alike, and 3e-4 for online ones. None of them was tuned on the outcome; tuning with equal trials for
+        all is another command's work.
+        """
+        if objective.trains == "reward":
+            return Training(learning_rate=1e-3, batch_size=64, warmup_steps=10)
+        if "demonstrations" in objective.needs:
+            return Training(learning_rate=2e-3, batch_size=64, warmup_steps=20)
+        return Training(learning_rate=3e-4, batch_size=64, warmup_steps=10)
+
+    def fingerprint(self) -> str:
+        """Of the code that makes the world."""
+        folder = Path(__file__).parent
+        names = ("reviews.py", "_review_gold.py", "_review_grammar.py", "_review_words.py")
+        return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()[:16]
+
+    def _openings(self) -> list[str]:
+        return openings(OPENINGS, Random(f"{self.world}/openings"))
+
+    def _annotated(self, prompt: Prompt, one: Completion, two: Completion, rng: Random) -> Pair:
+        margin = (gold(prompt.text, one.text) - gold(prompt.text, two.text)) / self.noise
+        first, second = (rng.random() < 1 / (1 + math.exp(-margin)) for _ in range(2))
+        chosen, rejected = (one, two) if first else (two, one)
+        return Pair(prompt, chosen, rejected, votes=(True, first == second))
+
+    def _corpus(self) -> list[str]:
+        texts = [f"{d.prompt.text} {d.completion.text}" for d in self.demonstrations()]
+        return [
+            *texts,
+            comparison_prompt(self.question, "", "", ""),
+            _grading(self.question, "", "") + " ".join(GRADES),
+        ]
+
+    def _judge_lessons(self, sample: Sampler) -> list[list[Demonstration]]:
+        """First grading single reviews, then comparing two: a small model learns to compare only when it can grade.
+
+        Graders and annotators are as noisy as those of the training data, and see none of its prompts.
+        """
+        rng = Random(f"{self.world}/judge lessons")
+        prompts = self.prompts("judge")
+        drawn = list(zip(prompts, sample(prompts, 2, "lessons"), strict=True))
+        grading, comparing = [], []
+        for prompt, texts in drawn:
+            for text in texts:
+                grade = round(min(5, max(1, 3 + gold(prompt.text, text.text) + rng.gauss(0, self.noise))))
+                lesson = Prompt(_grading(self.question, prompt.text, text.text))
+                grading.append(Demonstration(lesson, Completion(str(grade), ended=False)))
+            pair = self._annotated(prompt, texts[0], texts[1], rng)
+            for answer, (a, b) in (("A", (pair.chosen, pair.rejected)), ("B", (pair.rejected, pair.chosen))):
+                lesson = Prompt(comparison_prompt(self.question, prompt.text, a.text, b.text))
+                comparing.append(Demonstration(lesson, Completion(answer, ended=False)))
+        return [grading, comparing]
+
+
+def _part(text: str) -> Split:
+    tenth = hashlib.sha256(text.encode()).digest()[0] % 10
+    return "train" if tenth < 6 else "judge" if tenth < 8 else "eval"
+
+
+def _grading(question: str, prompt: str, text: str) -> str:
+    """The judge's prompt as far as its first review, then the question for a grade."""
+    return comparison_prompt(question, prompt, text, "").partition("\nB :")[0] + "\nGrade :"

@@ -1,0 +1,213 @@
+"""A results folder of random but seeded numbers, as a run writes it: what the report's tests read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignbench.results import slug, write_json, write_jsonl
+
+Json = dict[str, Any]
+Triple = list[Any]
+CURVE_STEPS = (0, 10, 20, 30, 40)
+CURVE_PROMPTS = 8
+
+
+@dataclass
+class Synthetic:
+    """What to write; `failed` and `unevaluated` name (spec, seed)."""
+
+    specs: Sequence[str] = ("dpo", "kto", "ppo")
+    seeds: Sequence[int] = (0, 1, 2)
+    prompts: int = 24
+    pairs: int = 30
+    gold: bool = True
+    votes: bool = True
+    held_out: bool = True
+    failed: Sequence[tuple[str, int]] = ()
+    unevaluated: Sequence[tuple[str, int]] = ()
+    untrained: Sequence[tuple[str, int]] = ()
+    unparsed: float = 0.0
+    completion: str = "a good film . it moved me"
+    reason: str = "the loss is NaN at step 12"
+    run: Json = field(default_factory=dict)
+
+    @property
+    def judges(self) -> list[str]:
+        return ["gold", "reward", "lm"] if self.gold else ["reward", "lm"]
+
+
+def write_store(folder: Path, what: Synthetic) -> Path:
+    """Write the folder and return it."""
+    cells = []
+    for position, spec in enumerate(what.specs):
+        cell = f"cells/{slug(spec)}-{position:04x}"
+        name = spec.split(":", maxsplit=1)[0]
+        cells.append({"spec": spec, "objective": name, "params": {"beta": 0.1}, "folder": cell, "evaluation": "e1"})
+        for seed in what.seeds:
+            if (spec, seed) not in what.untrained:
+                _write_cell(folder / cell / f"seed-{seed}", what, spec, position, seed)
+    if what.held_out:
+        write_json(folder / "stages/held_out-h1/verdicts.json", _held_out(what))
+    run = {
+        "schema": 1,
+        "benchmark": "reviews",
+        "name": "reviews",
+        "command": "alignbench run --objectives " + ",".join(what.specs),
+        "seeds": list(what.seeds),
+        "headline": what.judges[0],
+        "agreement_judge": "lm",
+        "question": "Which continuation is more positive about the film?",
+        "data": {"fingerprint": "f00d", "train_pairs": 600, "eval_prompts": what.prompts, "kind": "pairs"},
+        "versions": {"alignbench": "0.1.0", "torch": "2.13.0"},
+        "hardware": {"cpu": 2},
+        "models": {"parameters": 700_000, "path": "shared"},
+        "warnings": [],
+        "held_out": "stages/held_out-h1/verdicts.json" if what.held_out else None,
+        "cells": cells,
+        "stages": [{"name": "sft", "key": "s1", "seconds": 18.2, "loss": 1.7}],
+    }
+    write_json(folder / "run.json", run | what.run)
+    return folder
+
+
+def _write_cell(folder: Path, what: Synthetic, spec: str, position: int, seed: int) -> None:
+    rng = np.random.default_rng([position, seed])
+    failed = (spec, seed) in what.failed
+    kl, gain = 2.0 + 1.7 * position, 0.5 + 0.25 * position
+    train = {
+        "schema": 1,
+        "status": "failed" if failed else "done",
+        "reason": what.reason if failed else None,
+        "spec": spec,
+        "objective": spec.split(":", maxsplit=1)[0],
+        "params": {"beta": 0.1},
+        "training": {"learning_rate": 1e-4, "batch_size": 32},
+        "seed": seed,
+        "consumed": [f"p{seed}-{i}" for i in range(600 - 50 * (position % 3))],
+        "cost": {
+            "seconds": float(20 + 9 * position + rng.uniform()),
+            "steps": CURVE_STEPS[-1],
+            "completions": 1200 - 100 * (position % 3),
+            "tokens": 32_000 + 900 * position,
+            "sampled_tokens": 30_000 if spec.startswith("ppo") else 0,
+            "peak_memory_mb": 700.0 + position,
+        },
+        "path": "shared",
+    }
+    write_json(folder / "train.json", train)
+    write_jsonl(folder / "metrics.jsonl", _metrics(rng, what, spec, position, kl, gain))
+    if failed or (spec, seed) in what.unevaluated:
+        return
+    evaluation, samples = _evaluation(rng, what, seed, kl, gain)
+    write_json(folder / "evaluations" / "e1.json", evaluation)
+    write_jsonl(folder / "samples-e1.jsonl", samples)
+
+
+def _metrics(rng: np.random.Generator, what: Synthetic, spec: str, position: int, kl: float, gain: float) -> list[Json]:
+    rows: list[Json] = []
+    online = spec.startswith("ppo")
+    last = 1200 - 100 * (position % 3)
+    for step in range(1, CURVE_STEPS[-1] + 1):
+        way, noise = step / CURVE_STEPS[-1], rng.normal(0, 0.03, size=8)
+        row: Json = {
+            "step": step,
+            "completions": round(last * way),
+            "loss": 0.69 - 0.3 * way * (1 + 0.2 * position) + noise[0],
+            "grad_norm": 1.0 + abs(noise[1]),
+            "learning_rate": 1e-4 * (1 - way),
+            "seconds": 0.4,
+        }
+        if online:
+            row |= {"score": 1.2 * way + noise[2], "kl": kl * way + noise[3], "entropy": 1.4 - 0.3 * way + noise[4]}
+            row |= {"ratio": 1 + noise[5] / 10, "clip_fraction": 0.1 + noise[6], "value_loss": 0.5 - 0.3 * way + noise[7]}
+        else:
+            row |= {"accuracy": 0.5 + 0.3 * way + noise[2], "margin": 3 * way * (1 + position) + noise[3]}
+            row |= {"chosen_logp": -30 + 2 * way + noise[4], "rejected_logp": -31 - (4 + position) * way + noise[5]}
+        rows.append(row)
+    for step in CURVE_STEPS:
+        way = step / CURVE_STEPS[-1]
+        shown = rng.normal(0, 0.02, size=3)
+        evaluation = {
+            "kl": kl * way * (1 + shown[0]),
+            "reward": gain * way**0.5 - 0.02 * (kl * way) ** 2 / 4 + shown[1] if what.gold else None,
+            "proxy_reward": 1.4 * gain * way**0.5 + shown[2],
+            "length": 22 + 3 * way,
+            "n": CURVE_PROMPTS,
+        }
+        rows.append({"step": step, "completions": round(last * way), "evaluation": evaluation})
+    return rows
+
+
+def _listed(values: Json) -> Json:
+    return {name: None if value is None else value.tolist() for name, value in values.items()}
+
+
+def _evaluation(rng: np.random.Generator, what: Synthetic, seed: int, kl: float, gain: float) -> tuple[Json, list[Json]]:
+    P = what.prompts
+    ours, theirs = rng.normal(gain - 0.02 * kl**2 / 4, 0.8, P), rng.normal(0, 0.8, P)
+    length = rng.integers(12, 40, P).astype(float)
+    values: Json = {
+        "kl": rng.gamma(4, kl / 4, P),
+        "k1": rng.normal(kl, 1, P),
+        "length": length,
+        "ended": (rng.uniform(size=P) < 0.95).astype(float),
+        "reward": ours if what.gold else None,
+        "proxy_reward": 1.4 * ours + rng.normal(0, 0.3, P),
+        "reference_reward": theirs if what.gold else None,
+        "reference_proxy_reward": 1.4 * theirs,
+        "reference_length": rng.integers(12, 36, P).astype(float),
+    }
+    against = {
+        judge: {
+            "against_reference": verdicts(rng, ours - theirs, judge, what.unparsed),
+            "against_chosen": verdicts(rng, ours - 0.6, judge, what.unparsed),
+        }
+        for judge in what.judges
+    }
+    ids = [f"e{i}" for i in range(P)]
+    samples = [
+        {
+            "prompt_id": ids[i],
+            "prompt": f"this film number {i}",
+            "completion": what.completion,
+            "reference_completion": "a dull film .",
+            "ended": bool(values["ended"][i]),
+            "length": float(length[i]),
+            "kl": float(values["kl"][i]),
+            "k1": float(values["k1"][i]),
+            "reward": float(ours[i]) if what.gold else None,
+            "proxy_reward": float(values["proxy_reward"][i]),
+        }
+        for i in range(P)
+    ]
+    return {"schema": 1, "seed": seed, "prompts": ids, "values": _listed(values), "verdicts": against}, samples
+
+
+def verdicts(rng: np.random.Generator, margin: Any, judge: str, unparsed: float = 0.0) -> list[Triple]:
+    """Gold and reward judges answer alike in both orders, the `lm` judge is noisy and favours what it reads first."""
+    rows: list[Triple] = []
+    for value in margin:
+        seen = {"gold": 0.0, "reward": 0.3, "lm": 0.6}[judge] * rng.normal(size=2)
+        first, second = value + seen[0], value + (seen[1] if judge == "lm" else seen[0])
+        bias = 0.2 if judge == "lm" else 0.0
+        answers = ["first" if first + bias > 0 else "second", "first" if second - bias > 0 else "second"]
+        if judge != "gold" and rng.uniform() < unparsed:
+            answers[1] = "unparsed"
+        rows.append([*answers, float(first)])
+    return rows
+
+
+def _held_out(what: Synthetic) -> Json:
+    rng = np.random.default_rng(7)
+    margin = rng.normal(0.7, 0.8, what.pairs)
+    votes = [[bool(vote > 0) for vote in value + rng.normal(0, 0.6, 2)] for value in margin]
+    return {
+        "votes": votes if what.votes else [[] for _ in votes],
+        "gold": margin.tolist() if what.gold else None,
+        "verdicts": {judge: verdicts(rng, margin, judge) for judge in ("reward", "lm")},
+    }
