@@ -86,7 +86,9 @@ def report(
         if len(folders) == 1:
             print_table(summary, console)
     if len(folders) > 1:
-        compare([Path(folder) for folder in folders], console)
+        together = compare([Path(folder) for folder in folders])
+        print_table(together, console)
+        console.print(Text(f"written to {together['folder']}"))
 
 
 @app.command("list")

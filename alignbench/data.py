@@ -12,8 +12,10 @@ import hashlib
 import json
 import re
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -83,15 +85,12 @@ def split_by_prompt(records: Preferences, shares: Mapping[SplitT, float], salt: 
     """
     if abs(sum(shares.values()) - 1) > 1e-9 or min(shares.values()) < 0:
         raise ValueError(f"the shares {dict(shares)} must not be negative and must sum to 1")
-    parts: dict[SplitT, list[Any]] = {name: [] for name in shares}
-    dealt = [(name, share) for name, share in shares.items() if share > 0]
+    names, uppers = list(shares), list(accumulate(shares.values()))
+    parts: dict[SplitT, list[Any]] = {name: [] for name in names}
     for record in records:
-        point, upper = _point(record.prompt.text, salt), 0.0
-        for name, share in dealt:
-            upper += share
-            if point < upper or name == dealt[-1][0]:  # rounding leaves no gap below 1
-                parts[name].append(record)
-                break
+        # A point is below 1, so that it falls below the last bound, and a share of 0 has no room between two bounds.
+        point = _point(record.prompt.text, salt) * uppers[-1]
+        parts[names[bisect_right(uppers, point)]].append(record)
     return {name: tuple(part) for name, part in parts.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,14 @@ class Policy:
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+
+def quiet() -> None:
+    """Keep the progress bars and notices of transformers out of a run's output; its errors still show."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def small_tokenizer(corpus: Sequence[str], shape: SmallModel) -> Any:
@@ -136,7 +145,7 @@ def load_policy(source: str | Path, device: str | torch.device = "cpu") -> Polic
     if base is not None:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(source)).merge_and_unload()  # type: ignore[no-untyped-call]
+        model = PeftModel.from_pretrained(model, str(source)).merge_and_unload()
     tokenizer = load_tokenizer(source)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
@@ -257,7 +266,8 @@ class RewardModel:
             logits = self.model.score(states[torch.arange(len(rows), device=device), lengths - 1])
         else:  # an encoder pools by itself, and its attention mask keeps padding out
             logits = self.model(input_ids=ids, attention_mask=mask).logits
-        return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+        score: Tensor = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+        return score
 
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
@@ -268,7 +278,8 @@ def as_reward_model(policy: Policy, head: nn.Linear, name: str) -> RewardModel:
     """The trunk of `policy` with `head [1, D]` on top, as a sequence classifier that `from_pretrained` reads."""
     from transformers import AutoModelForSequenceClassification
 
-    config = type(policy.model.config)(**{**policy.model.config.to_dict(), "num_labels": 1})
+    config = copy.deepcopy(policy.model.config)
+    config.num_labels = 1
     config.pad_token_id = policy.tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[]):
         model = AutoModelForSequenceClassification.from_config(config)

@@ -44,12 +44,15 @@ def train(engine: LocalEngine, objective: Objective[Any]) -> Iterator[Step]:
     optimizer = _optimizer(parameters, training)
     batches = objective.batches(engine)
     started, step = time.perf_counter(), 0
+    used = 0.0  # the share of the budget used before the data of this step were drawn
     while not training.steps or step < training.steps:
-        progress = max(engine.progress, step / training.steps if training.steps else 0.0)
+        before = engine.progress
         with torch.no_grad():
             batch = next(batches, None)
         if batch is None:
             break
+        used = before if engine.progress > before else used  # inner epochs draw nothing and keep their rate
+        progress = max(used, step / training.steps if training.steps else 0.0)
         step += 1
         rate = training.learning_rate * min(1.0, step / max(1, training.warmup_steps)) * (1 - progress)
         for group in optimizer.param_groups:
@@ -88,7 +91,7 @@ def accumulate(
             loss = unreduced.sum() / (tokens if per_token else sequences)
             if not torch.isfinite(loss):
                 raise TrainingError(f"step {step}: the loss is {float(loss)}{_cause(objective, part, unreduced)}.")
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         total += float(loss.detach())
         with torch.no_grad():
             for name, values in objective.metrics(part).items():

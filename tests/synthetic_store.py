@@ -105,7 +105,7 @@ def _write_cell(folder: Path, what: Synthetic, spec: str, position: int, seed: i
         return
     evaluation, samples = _evaluation(rng, what, seed, kl, gain)
     write_json(folder / "evaluations" / "e1.json", evaluation)
-    write_jsonl(folder / "samples-e1.jsonl", samples)
+    write_jsonl(folder / "samples-s1.jsonl", samples)
 
 
 def _metrics(rng: np.random.Generator, what: Synthetic, spec: str, position: int, kl: float, gain: float) -> list[Json]:
@@ -124,7 +124,11 @@ def _metrics(rng: np.random.Generator, what: Synthetic, spec: str, position: int
         }
         if online:
             row |= {"score": 1.2 * way + noise[2], "kl": kl * way + noise[3], "entropy": 1.4 - 0.3 * way + noise[4]}
-            row |= {"ratio": 1 + noise[5] / 10, "clip_fraction": 0.1 + noise[6], "value_loss": 0.5 - 0.3 * way + noise[7]}
+            row |= {
+                "ratio": 1 + noise[5] / 10,
+                "clip_fraction": 0.1 + noise[6],
+                "value_loss": 0.5 - 0.3 * way + noise[7],
+            }
         else:
             row |= {"accuracy": 0.5 + 0.3 * way + noise[2], "margin": 3 * way * (1 + position) + noise[3]}
             row |= {"chosen_logp": -30 + 2 * way + noise[4], "rejected_logp": -31 - (4 + position) * way + noise[5]}
@@ -147,7 +151,9 @@ def _listed(values: Json) -> Json:
     return {name: None if value is None else value.tolist() for name, value in values.items()}
 
 
-def _evaluation(rng: np.random.Generator, what: Synthetic, seed: int, kl: float, gain: float) -> tuple[Json, list[Json]]:
+def _evaluation(
+    rng: np.random.Generator, what: Synthetic, seed: int, kl: float, gain: float
+) -> tuple[Json, list[Json]]:
     P = what.prompts
     ours, theirs = rng.normal(gain - 0.02 * kl**2 / 4, 0.8, P), rng.normal(0, 0.8, P)
     length = rng.integers(12, 40, P).astype(float)
@@ -185,7 +191,14 @@ def _evaluation(rng: np.random.Generator, what: Synthetic, seed: int, kl: float,
         }
         for i in range(P)
     ]
-    return {"schema": 1, "seed": seed, "prompts": ids, "values": _listed(values), "verdicts": against}, samples
+    return {
+        "schema": 1,
+        "seed": seed,
+        "samples": "samples-s1.jsonl",
+        "prompts": ids,
+        "values": _listed(values),
+        "verdicts": against,
+    }, samples
 
 
 def verdicts(rng: np.random.Generator, margin: Any, judge: str, unparsed: float = 0.0) -> list[Triple]:
@@ -209,5 +222,5 @@ def _held_out(what: Synthetic) -> Json:
     return {
         "votes": votes if what.votes else [[] for _ in votes],
         "gold": margin.tolist() if what.gold else None,
-        "verdicts": {judge: verdicts(rng, margin, judge) for judge in ("reward", "lm")},
+        "verdicts": {judge: verdicts(rng, margin, judge) for judge in what.judges},
     }

@@ -65,7 +65,7 @@ def test_alpha_is_krippendorffs_own_examples() -> None:
 
 def test_alpha_by_hand_and_at_the_edges() -> None:
     # Labels 1 1 | 1 2: 3 ones and 1 two in n = 4. D_o = 2 / 4, D_e = 2 * 3 * 1 / (4 * 3) = 1 / 2.
-    assert krippendorff_alpha([[1, 1], [1, 2], [7, NONE]]) == pytest.approx(0)
+    assert krippendorff_alpha(np.array([[1, 1], [1, 2], [7, NONE]])) == pytest.approx(0)
     assert krippendorff_alpha([[1, 1], [2, 2]]) == 1
     undefined: list[list[list[float]]] = [[[1, 1], [1, 1]], [[1, NONE], [NONE, 2]], [[NONE, NONE]]]
     for ratings in undefined:

@@ -417,7 +417,7 @@ def test_skipped_records_in_one_phrase() -> None:
 
 def some(count: int, repeats: int = 1) -> tuple[Pair, ...]:
     return tuple(
-        Pair(Prompt(f"prompt {i}"), Completion(f"a{j}"), Completion("b"), line=1 + i)
+        Pair(Prompt(f"prompt {i}"), Completion(f"a{j}"), Completion("b"), line=1 + i + j * count)
         for j in range(repeats)
         for i in range(count)
     )

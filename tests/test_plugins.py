@@ -142,7 +142,9 @@ def test_a_new_file_in_the_folder_is_a_plugin(shipped: Path) -> None:
     refused(lambda: available("objective"), "alignbench.objectives.broken")
     (shipped / "broken.py").unlink()
     assert list(available("objective")) == ["fancy"]
-    (row,) = describe("objective")
+    (shipped / "plain.py").write_text(MY_LOSS.replace('"""A hinge on the implicit reward margin."""', ""))
+    row, plain = describe("objective")
+    assert plain.summary == ""  # and not the signature that dataclasses put in its place
     assert (row.name, row.summary) == ("fancy", "A hinge on the implicit reward margin.")
     assert (row.fields, row.paper, row.needs) == (("margin=1",), "arXiv:2305.10425, eq. 5", ("pairs", "reference"))
 
@@ -151,6 +153,7 @@ def test_a_file_of_fifteen_lines(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(MY_LOSS.splitlines()) == 15
     (folder / "my_loss.py").write_text(MY_LOSS)
     monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     for spelling in ("./my_loss.py", "my_loss.py", "~/my_loss.py", str(folder / "my_loss.py")):
         (spec,) = parse_objectives(f"{spelling}:margin=0.25:learning_rate=1e-5")
         assert (spec.name, spec.text) == ("my_loss.py", "my_loss.py:margin=0.25:learning_rate=1e-5")
@@ -158,6 +161,7 @@ def test_a_file_of_fifteen_lines(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         assert spec.path == folder / "my_loss.py"
     batch, expected = create("./my_loss.py").example()
     assert torch.equal(create("./my_loss.py").loss(batch), expected)
+    assert [path.name for path in folder.iterdir()] == ["my_loss.py"]  # no bytecode is left beside it
 
 
 @pytest.mark.parametrize("value", ["2.0", "3.0"])  # of equal length, so that size and time do not tell them apart

@@ -119,6 +119,7 @@ def test_what_only_a_run_can_honour_is_refused_by_create() -> None:
 
 def test_a_file_may_hold_several_classes(folder: Path) -> None:
     (folder / "two.py").write_text(f"{MY_LOSS}\n\nclass _Base(MyLoss): ...\n")
+    refused(lambda: create("./two.py::_Base"), "class _Base must be decorated")  # that its parent is does not count
     assert type(create("./two.py")).__name__ == "MyLoss"
     (folder / "two.py").write_text(f"{MY_LOSS}\n\n@dataclass(frozen=True)\nclass Wide(MyLoss):\n    width: int = 1\n")
     refused(lambda: create("./two.py"), "several objectives", "MyLoss", "two.py::MyLoss")

@@ -198,11 +198,17 @@ def test_difference_has_the_crossed_interval_and_its_t_test(rng: np.random.Gener
     assert one_seed.p_headline == one_seed.p_value
 
 
-def test_generalized_p_is_the_t_test_where_only_one_factor_varies(rng: np.random.Generator) -> None:
-    values = np.array([0.9, 0.1, 1.3, 0.4])
-    p = scipy.stats.ttest_1samp(values, 0.0).pvalue
-    for x in (np.tile(values[:, None], 5), np.tile(values, (5, 1))):
-        assert stats._generalized_p(x, rng, draws=100_000) == pytest.approx(p, rel=0.03)
+def test_generalized_p_by_hand(rng: np.random.Generator) -> None:
+    # Where the residual hides what the seeds vary, or there is none, it is the t test of the prompts' means.
+    one_factor = np.array([[0, 1], [1, 0], [4, 4]])
+    p = scipy.stats.ttest_1samp(one_factor.mean(axis=1), 0.0).pvalue
+    for x in (one_factor, one_factor.T, np.tile(one_factor.mean(axis=1)[:, None], 5)):
+        assert stats._generalized_p(x.astype(float), rng, draws=100_000) == pytest.approx(p, rel=0.03)
+    # With many of both the mean squares are the variances, and it is the normal test.
+    both = 0.1 * (rng.normal(size=(400, 1)) + rng.normal(size=400)) + 2 * rng.normal(size=(400, 400))
+    error, _ = stats._crossed(both)
+    normal = 2 * scipy.stats.norm.sf(1.5)
+    assert stats._generalized_p(both - both.mean() + 1.5 * error, rng) == pytest.approx(normal, rel=0.03)
 
 
 def test_difference_without_variance(rng: np.random.Generator) -> None:

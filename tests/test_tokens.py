@@ -256,6 +256,17 @@ def test_a_pair_is_cut_once_by_its_longer_completion(begin: bool) -> None:
     assert tokenize(records, tokenizer, 99).truncated == 0
 
 
+def test_room_for_a_sample_is_kept() -> None:
+    tokenizer = words(True)
+    records = [pair("a b c d e f", "g", "h"), pair("g h", "a", "b"), pair("a b c d", "a a a a a a", "b")]
+    found = tokenize(records, tokenizer, 9, reserve=4)
+    # Five ids are left to a prompt unless its own completions need more room than the sample.
+    assert [text(tokenizer, chosen.prompt) for chosen, _ in found.pairs] == [f"{BOS} c d e f", f"{BOS} g h", f"{BOS} d"]
+    assert found.truncated == 2
+    for record, (chosen, _) in list(zip(records, found.pairs, strict=True))[:2]:
+        assert encode_prompt(record.prompt, tokenizer, 9, reserve=4).prompt == chosen.prompt
+
+
 def test_no_row_is_longer_than_the_context() -> None:
     rng = random.Random(5)
 

@@ -22,10 +22,8 @@ class LM(Judge):
     up); an answer is unparsed where neither is among what the model would plausibly say (together under 1 %).
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"lm"})
     summary: ClassVar[str] = "a causal language model asked the question in both orders: the run's own, or lm:PATH"
     needs: ClassVar[frozenset[str]] = frozenset({"lm"})
-
     asks: ClassVar[bool] = True
 
     policy: Policy

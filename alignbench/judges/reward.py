@@ -44,4 +44,4 @@ def reward_scores(model: RewardModel, prompts: Sequence[Prompt], completions: Se
     context = int(getattr(model.model.config, "max_position_embeddings", None) or 2**20)
     texts = list(zip(prompts, completions, strict=True))
     rows = [row.prompt + row.completion for row in tokenize_each(texts, model.tokenizer, context)]
-    return model.score(rows).tolist()  # type: ignore[no-any-return]
+    return model.score(rows).tolist()

@@ -150,8 +150,8 @@ class PlainForward:
         ).to(device)
         self.states: Tensor = output.hidden_states[-1].reshape(-1, output.hidden_states[-1].shape[-1])[index]
         self.targets = torch.tensor([t for row in rows for t in row.completion], device=device)
-        logits = output.logits.reshape(-1, output.logits.shape[-1])[index[_preceding(rows, device)]]
-        self._logps = logits.to(accumulation(logits)).log_softmax(1)
+        logits: Tensor = output.logits.reshape(-1, output.logits.shape[-1])[index[_preceding(rows, device)]]
+        self._logps: Tensor = logits.to(accumulation(logits)).log_softmax(1)
 
     @property
     def vocabulary(self) -> int:

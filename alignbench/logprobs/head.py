@@ -94,5 +94,6 @@ def chunked_kl(policy: Distributions, reference: Distributions) -> Tensor:
     kls = []
     for part in _parts(len(policy.targets), max(1, CHUNK // policy.vocabulary)):
         logps, ref_logps = policy.log_softmax(part), reference.log_softmax(part)
-        kls.append((logps.exp() * (logps - ref_logps)).sum(1))
+        # A KL is never negative; what rounding leaves below 0 where the two are equal is not shown as if it were.
+        kls.append((logps.exp() * (logps - ref_logps)).sum(1).clamp(min=0))
     return torch.cat(kls)

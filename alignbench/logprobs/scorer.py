@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,11 +35,14 @@ def path_from_config(config: object, longest: int) -> Path:
     Under an explicit mask a sliding window is not applied, ALiBi counts distance along the row instead of by position,
     and dynamic or long rotary embeddings depend on the longest sequence in the batch.
     """
-    get = lambda name: getattr(config, name, None)  # noqa: E731
+
+    def get(name: str) -> Any:
+        return getattr(config, name, None)
+
     if (
         get("alibi")
         or get("position_embedding_type") == "alibi"
-        or get("model_type") in ("bloom", "mpt", "falcon_alibi")
+        or get("model_type") in ("bloom", "mpt")
     ):
         return Path(False, "ALiBi positions")
     window = get("sliding_window") if get("use_sliding_window") in (None, True) else None

@@ -53,7 +53,7 @@ def training(store: Store, path: Path) -> Path | None:
     shown = looks([cell.spec for cell in store.cells])
     down = math.ceil(len(names) / ACROSS)
     with figure(path, 2.75 * ACROSS + 2.1, max(0.6 + 2.0 * down, 0.24 * len(shown) + 0.5)) as drawn:
-        grid = drawn.subplots(down, ACROSS, squeeze=False, sharex=True).flat
+        grid = list(drawn.subplots(down, ACROSS, squeeze=False, sharex=True).flat)
         for axes, name in zip(grid, names, strict=False):
             axes.set_title(label(TITLES.get(name, name), 36), loc="left")
             for look, cell in zip(shown, store.cells, strict=True):

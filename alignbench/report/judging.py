@@ -47,12 +47,13 @@ def judge_quality(store: Store) -> Json:
 def _quality(store: Store, judge: str) -> Json:
     rows = [verdicts for cell in store.cells if (verdicts := cell.verdicts(judge)) is not None]
     flat = [(verdict, prompt) for seeds in rows for row in seeds for prompt, verdict in enumerate(row)]
-    held_out = _held_out_verdicts(store, judge)
+    # How people agree with gold is `human_gold`: gold is no judge that they could agree with.
+    held_out = [] if judge == "gold" else _held_out_verdicts(store, judge)
     return {
         "win_rate": {cell.spec: win_rate(cell, store.seeds, judge) for cell in store.cells},
         "held_out": {
-            "against_gold": agree(held_out_gold(store, judge), f"{judge}/held-out/gold"),
-            "against_labels": agree(held_out_labels(store, judge), f"{judge}/held-out/labels"),
+            "against_gold": agree(held_out_gold(store, held_out), f"{judge}/held-out/gold"),
+            "against_labels": agree(held_out_labels(store, held_out), f"{judge}/held-out/labels"),
             "self": with_itself([(verdict, pair) for pair, verdict in enumerate(held_out)], f"{judge}/held-out/self"),
         },
         "self": with_itself(flat, f"{judge}/self"),
@@ -149,20 +150,19 @@ def _gold_points(store: Store) -> Floats | None:
     return None if margins is None else 0.5 + 0.5 * np.sign(np.array(margins, dtype=np.float64))
 
 
-def held_out_gold(store: Store, judge: str) -> Ratings | None:
+def held_out_gold(store: Store, verdicts: Sequence[Verdict]) -> Ratings | None:
     """A judge against the true reward on the held-out pairs."""
-    gold, verdicts = _gold_points(store), _held_out_verdicts(store, judge)
+    gold = _gold_points(store)
     if gold is None or not verdicts:
         return None
     return _positions(points(verdicts), gold, np.arange(len(gold)))
 
 
-def held_out_labels(store: Store, judge: str) -> Ratings | None:
+def held_out_labels(store: Store, verdicts: Sequence[Verdict]) -> Ratings | None:
     """A judge against each annotator's vote on the held-out pairs, so that it stands beside human-human agreement.
 
     Where the votes are not known, against the final label.
     """
-    verdicts = _held_out_verdicts(store, judge)
     if not verdicts:
         return None
     votes = [row or [True] for row in _votes(store)]

@@ -49,7 +49,7 @@ def examples(store: Store) -> list[Json]:
     found: dict[str, Json] = {}
     for cell in store.cells:
         for record in cell.evaluated[:1]:
-            for row in samples(record, cell.evaluation, SHOWN_PROMPTS):
+            for row in samples(record, SHOWN_PROMPTS):
                 first = [_example("reference", row.get("reference_completion"), None, True)]
                 entry = found.setdefault(row["prompt_id"], {"prompt": row["prompt"], "completions": first})
                 entry["completions"].append(_example(cell.spec, row["completion"], row.get("reward"), row["ended"]))

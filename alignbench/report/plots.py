@@ -15,7 +15,16 @@ from .store import Store
 from .style import GREY, Look, caption, error_bars, figure, label, legend, looks
 
 REWARD_TITLES = {"reward": "gold reward", "proxy_reward": "proxy reward (the judge's model)"}
-EXPLAINED = "Curve: along training, mean over seeds; faint: each seed. Large: all evaluation prompts, 95 % intervals."
+
+
+def _explained(summaries: Sequence[Json]) -> str:
+    """The caption, with the numbers of prompts behind the checkpoints and the ends."""
+    points = [point for summary in summaries for curve in summary["frontier"].values() for point in curve]
+    few, all_ = (sorted({point["n"] for point in points if point["final"] is final}) for final in (False, True))
+    parts = [f"Curve: along training ({'/'.join(map(str, few))} prompts), mean over seeds; faint: each seed."] * bool(
+        few
+    )
+    return " ".join([*parts, f"Large: the end ({'/'.join(map(str, all_))} prompts), 95 % intervals."])
 
 
 def write_plots(store: Store, summary: Json, folder: Path) -> list[Path]:
@@ -60,7 +69,7 @@ def frontier(summaries: Sequence[Json], path: Path) -> Path | None:
             if not together:
                 panel.set_title(label(runs[0]["name"]), loc="left")
         legend(drawn, list(look.values()), _origin(shown))
-        caption(drawn, EXPLAINED)
+        caption(drawn, _explained(shown))
     return path
 
 
@@ -89,20 +98,20 @@ def _origin(summaries: Sequence[Json]) -> list[Line2D]:
 
 
 def _curve(axes: Axes, look: Look, points: Sequence[Json], row: Json, x: str, y: str) -> None:
-    """A spec's way through the plane of two quantities: mean, seeds, and its end with intervals."""
+    """A spec's way through the plane of two quantities: mean and seeds, and apart from it the end with intervals.
+
+    The checkpoints were measured on fewer prompts than the end: joined to it, they would seem to move there.
+    """
     known = [point for point in points if point[x]["value"] is not None and point[y]["value"] is not None]
-    if not known:
-        return
-    for seeds in zip(*(zip(p[x]["per_seed"], p[y]["per_seed"], strict=True) for p in known), strict=True):
+    way = [point for point in known if not point["final"]]
+    for seeds in zip(*(zip(p[x]["per_seed"], p[y]["per_seed"], strict=True) for p in way), strict=True):
         if all(a is not None and b is not None for a, b in seeds):
             axes.plot(*zip(*seeds, strict=True), color=look.colour, alpha=0.28, linewidth=0.8, zorder=2)
-    way = [(point[x]["value"], point[y]["value"]) for point in known]
-    axes.plot(
-        *zip(*way, strict=True), color=look.colour, linestyle=look.line, marker=look.marker, markersize=3.5, zorder=4
-    )
-    if known[-1]["final"]:
+    places = [[point[name]["value"] for point in way] for name in (x, y)]
+    axes.plot(*places, color=look.colour, linestyle=look.line, marker=look.marker, markersize=3.5, zorder=4)
+    for end in known[len(way) :]:
         x_ends, y_ends = ((row[name]["low"], row[name]["high"]) for name in (x, y))
-        error_bars(axes, look, way[-1], x_ends, y_ends)
+        error_bars(axes, look, (end[x]["value"], end[y]["value"]), x_ends, y_ends)
 
 
 def proxy_gold(summary: Json, path: Path) -> Path | None:
@@ -122,5 +131,5 @@ def proxy_gold(summary: Json, path: Path) -> Path | None:
         axes.set_xlabel(REWARD_TITLES["proxy_reward"])
         axes.set_ylabel(REWARD_TITLES["reward"])
         legend(drawn, list(shown.values()), _origin([summary]))
-        caption(drawn, EXPLAINED)
+        caption(drawn, _explained([summary]))
     return path

@@ -51,7 +51,6 @@ class CellRecord:
     spec: str
     objective: str
     params: Json
-    evaluation: str
     seeds: tuple[SeedRecord, ...]
 
     @property
@@ -139,7 +138,7 @@ def _check_schema(value: Json, path: Path) -> None:
 
 def _read_cell(folder: Path, entry: Json, seeds: Sequence[int]) -> CellRecord:
     records = tuple(_read_seed(folder / entry["folder"] / f"seed-{seed}", seed, entry["evaluation"]) for seed in seeds)
-    return CellRecord(entry["spec"], entry["objective"], entry["params"], entry["evaluation"], records)
+    return CellRecord(entry["spec"], entry["objective"], entry["params"], records)
 
 
 def _read_seed(folder: Path, seed: int, key: str) -> SeedRecord:
@@ -154,10 +153,18 @@ def _read_seed(folder: Path, seed: int, key: str) -> SeedRecord:
         return SeedRecord(seed, folder, "failed", reason, train, steps, curve, None)
     path = folder / "evaluations" / f"{key}.json"
     if not path.exists():
-        return SeedRecord(seed, folder, "missing", "trained but not evaluated", train, steps, curve, None)
+        return SeedRecord(seed, folder, "missing", _why_not_evaluated(folder), train, steps, curve, None)
     evaluation = read_json(path)
     _check_schema(evaluation, path)
     return SeedRecord(seed, folder, "done", None, train, steps, curve, evaluation)
+
+
+def _why_not_evaluated(folder: Path) -> str:
+    """The last line of the traceback that an evaluation left, if it did."""
+    log = folder / "failure.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    last = next((line for line in reversed(lines) if line.strip()), None)
+    return f"trained but not evaluated ({last.strip()})" if last else "trained but not evaluated"
 
 
 def _rows(path: Path) -> list[Json]:
@@ -167,9 +174,10 @@ def _rows(path: Path) -> list[Json]:
         raise InputError(f"{path} is not valid JSON lines ({error}): run again with `--fresh`.") from None
 
 
-def samples(record: SeedRecord, key: str, limit: int) -> list[Json]:
-    """The first `limit` samples of a cell."""
-    return _rows(record.folder / f"samples-{key}.jsonl")[:limit]
+def samples(record: SeedRecord, limit: int) -> list[Json]:
+    """The first `limit` samples that a cell was evaluated on."""
+    assert record.evaluation is not None
+    return _rows(record.folder / record.evaluation["samples"])[:limit]
 
 
 def _check_consumed(cells: Sequence[CellRecord], position: int) -> None:

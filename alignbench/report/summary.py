@@ -156,16 +156,14 @@ def _on_seeds(cell: CellRecord, judge: str, seeds: list[int]) -> Floats:
 
 
 def _curve(store: Store, cell: CellRecord) -> list[Json]:
-    """The way of a spec through training: its checkpoints, then the full evaluation as the last point.
+    """The way of a spec through training, checkpoint by checkpoint, then its full evaluation, marked `final`.
 
-    Only checkpoints that all evaluated seeds have: a mean over changing seeds would draw a move that nobody made.
+    A checkpoint is averaged over all evaluated seeds or left out: a mean over changing seeds would draw a move that
+    no policy made.
     """
-    by_seed = {
-        record.seed: {row["step"]: row for row in record.curve if row["step"] < record.train["cost"]["steps"]}
-        for record in cell.evaluated
-    }
-    steps = set.intersection(*(set(rows) for rows in by_seed.values()))
-    points = [_point(store, {seed: rows[step] for seed, rows in by_seed.items()}) for step in sorted(steps)]
+    by_seed = {record.seed: record.curve for record in cell.evaluated}
+    length = min(len(rows) for rows in by_seed.values())
+    points = [_point(store, {seed: rows[i] for seed, rows in by_seed.items()}) for i in range(length)]
     last = {record.seed: _full(record) for record in cell.evaluated}
     return [*points, _point(store, last) | {"final": True}]
 

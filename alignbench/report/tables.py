@@ -98,6 +98,8 @@ def _value(row: Json, name: str, digits: int, scale: float) -> Cell:
     found = row[name] or {}
     raw = tuple(found.get(key) for key in ("value", "low", "high"))
     value, low, high = (None if x is None else scale * x for x in raw)
+    # Three significant digits will do: large numbers get fewer decimals.
+    digits = min(digits, max(0, 3 - len(str(int(abs(value or 0))).lstrip("0"))))
     return Cell(number(value, digits), brackets(low, high, digits), raw)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table as Grid
@@ -15,6 +16,8 @@ from .tables import Table, build
 from .text import plain, shorten
 
 WIDTH = 100
+SPEC = 16  # columns that specs have at least
+EDGES = 2
 
 
 def print_table(summary: Json, console: Console) -> None:
@@ -25,28 +28,53 @@ def print_table(summary: Json, console: Console) -> None:
     """
     table = build(summary.get("runs") or [summary])
     width = min(console.width, WIDTH)
-    console.print(_grid(table), width=width)
+    for grid in _grids(table, width):
+        console.print(grid, width=width)
     for heading, lines in table.sections:
         console.print(Text(plain(heading), style="bold"), width=width)
         for line in lines:
-            console.print(Padding(Text(plain(line)), (0, 0, 0, 2)), width=width)
+            console.print(Padding(Text(plain(line)), (0, 0, 0, 2), expand=False), width=width)
 
 
-def _grid(table: Table) -> Grid:
-    grid = Grid(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for position, column in enumerate(table.columns):
-        head = Text.assemble(plain(column.title), "\n", (shorten(column.unit, 16), "dim"))
-        if position == 0:
-            grid.add_column(head, overflow="fold", min_width=8)
-        else:
-            grid.add_column(head, justify="right", no_wrap=True, overflow="ellipsis")
-    for row in table.rows:
-        first, rest = row[0], row[1:]
-        shown = [
-            (plain(first.value), plain(first.detail)),
-            *((_tight(cell.value), _tight(cell.detail)) for cell in rest),
-        ]
-        grid.add_row(*(Text.assemble(value, "\n", (detail, "dim")) for value, detail in shown))
+def _grids(table: Table, width: int) -> list[Grid]:
+    """The table; where its columns do not fit side by side, in parts, each with the specs.
+
+    Long specs are folded before the table is split.
+    """
+    columns = [_column(table, position) for position in range(len(table.columns))]
+    needed = [1 + _width(column) for column in columns]
+    first = min(needed[0], max(SPEC, width - EDGES - sum(needed[1:])))
+    parts: list[list[list[Text]]] = [[]]
+    used = first + EDGES
+    for column, more in zip(columns[1:], needed[1:], strict=True):
+        if used + more > width and parts[-1]:
+            parts.append([])
+            used = first + EDGES
+        parts[-1].append(column)
+        used += more
+    return [_grid(columns[0], part, first - 1) for part in parts]
+
+
+def _width(column: list[Text]) -> int:
+    return max(cell_len(line) for text in column for line in text.plain.split("\n"))
+
+
+def _column(table: Table, position: int) -> list[Text]:
+    """A column's head and cells, two lines each."""
+    column = table.columns[position]
+    shown = plain if position == 0 else _tight
+    head = Text.assemble(column.title, "\n", (shorten(column.unit, 18), "dim"))
+    cells = (row[position] for row in table.rows)
+    return [head, *(Text.assemble(shown(cell.value), "\n", (shown(cell.detail), "dim")) for cell in cells)]
+
+
+def _grid(specs: list[Text], columns: list[list[Text]], first: int) -> Grid:
+    grid = Grid(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    grid.add_column(specs[0], overflow="fold", min_width=first, max_width=first)
+    for column in columns:
+        grid.add_column(column[0], justify="right", no_wrap=True, overflow="ellipsis")
+    for row in zip(specs[1:], *(column[1:] for column in columns), strict=True):
+        grid.add_row(*row)
     return grid
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..models import quiet
 from ..plugins import find
 from ..results import Json, canonical, read_json, write_json
 from .config import Config, Event
@@ -31,6 +32,8 @@ def run(config: Config, show: Callable[[Event], None], begin: Callable[[list[Job
     Raises:
         InputError: an objective needs what the data do not give, the folder belongs to another configuration, ...
     """
+    quiet()
+    world_of.cache_clear()  # a plug-in may have been edited since another run of this process
     world = world_of(config)
     check_needs(world)
     with _locked(config.folder):

@@ -28,6 +28,12 @@ from .stages import Report
 from .world import World
 
 
+# What the samples file says of each prompt, and the evaluation repeats as columns.
+COLUMNS = ("kl", "k1", "length", "ended", "reward", "proxy_reward") + tuple(
+    f"reference_{name}" for name in ("reward", "proxy_reward", "length")
+)
+
+
 def trained(folder: Path) -> bool:
     """Whether this cell has a finished policy."""
     return (folder / "train.json").exists() and read_json(folder / "train.json")["status"] == "done"
@@ -183,9 +189,7 @@ def evaluate_cell(world: World, folder: Path, seed: int, report: Report) -> None
     texts = [Completion(line["completion"], line["ended"]) for line in lines]
     theirs = [Completion(line["reference_completion"], line["reference_ended"]) for line in lines]
     judged = judge_all(world.judges(), world.benchmark.question, prompts, texts, theirs, world.chosen)
-    columns = ("kl", "k1", "length", "ended", "reward", "proxy_reward")
-    columns += ("reference_reward", "reference_proxy_reward", "reference_length")
-    values = {name: [line[name] for line in lines] for name in columns}
+    values = {name: [line[name] for line in lines] for name in COLUMNS}
     write_json(
         folder / "evaluations" / f"{key}.json",
         {

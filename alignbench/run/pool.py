@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from ..errors import AlignbenchError, InputError
+from ..models import quiet
 from .config import Config, Event
 from .jobs import Job, execute
 
@@ -145,6 +146,7 @@ def _begin_worker(events: Any, threads: int) -> None:
     _events = events
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     _threads(threads)
+    quiet()
 
 
 def _work(config: Config, job: Job) -> str | None:
