@@ -42,7 +42,8 @@ class Benchmark(ABC):
 
     `epochs` passes over the training preferences are the budget of every objective: all train on the same number of
     completions. `sft_epochs` and `reward_epochs` are the passes of the stages. During training `curve_points`
-    evaluations, evenly spaced, are made on the first `curve_prompts` prompts. Each method is deterministic: called
+    evaluations, evenly spaced, are made on the first `curve_prompts` prompts. A run sets `pretrained` where the user
+    names a model, for which other learning rates are right. Each method is deterministic: called
     twice it returns the same.
     """
 
@@ -54,6 +55,7 @@ class Benchmark(ABC):
     sft_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
     reward_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
     judge_share: Fraction = 0.2
+    pretrained: bool = False
     curve_points: Annotated[int, Range(0)] = 4
     curve_prompts: Count = 64
 

@@ -137,6 +137,7 @@ def _config(
     values = {f.name: getattr(chosen.plugin, f.name) for f in fields(chosen.plugin) if f.init}
     values |= {"data": data} if data else {}
     values |= {"eval_data": eval_data} if eval_data else {}
+    values["pretrained"] = bool(model)
     plugin = find("benchmark", chosen.name)(**values)
     if sft and not model:
         raise InputError("--sft fine-tunes the model that --model names: give --model, or leave --sft out.")
@@ -145,7 +146,7 @@ def _config(
     workers = jobs or (1 if model or used != "cpu" else os.cpu_count() or 1)
     config = Config(
         objectives=tuple(spec.text for spec in specs),
-        files=tuple((spec.text, str(spec.path)) for spec in specs if spec.path is not None),
+        files=tuple((spec.text, str(spec.path), spec.source) for spec in specs if spec.path is not None),
         benchmark=chosen.name,
         benchmark_fields=tuple(values.items()),
         out=out or str(Path("results") / chosen.name),

@@ -143,7 +143,9 @@ class Completions:
 
     def with_scores(self, **given: Tensor) -> Completions:
         """The same completions with some tensors already known (`logps`, `ref_logps`, `values`)."""
-        return Completions(self._shared, self._start, self._stop, {**self._given, **given})
+        known = Completions(self._shared, self._start, self._stop, {**self._given, **given})
+        known.fixed = self.fixed
+        return known
 
     @cached_property
     def mask(self) -> Tensor:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from .encoding import Encoder
 from .errors import InputError
+from .pretrained import check_vocabulary, load_model, load_tokenizer
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
@@ -62,6 +65,11 @@ class Policy:
     def end(self) -> int:
         return int(self.tokenizer.eos_token_id)
 
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens at which a completion ends: `end`, and a chat template's own end of a turn."""
+        return Encoder(self.tokenizer).end_ids
+
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -93,7 +101,9 @@ def small_tokenizer(corpus: Sequence[str], shape: SmallModel) -> Any:
         trainer = trainers.BpeTrainer(
             vocab_size=shape.vocabulary, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         )
-    tokenizer.train_from_iterator(corpus, trainer)
+    # A special token written out in the text would be learned a second time, under another id.
+    plain = (re.sub("|".join(map(re.escape, special)), " ", text) for text in corpus)
+    tokenizer.train_from_iterator(plain, trainer)
     begin = tokenizer.token_to_id(BOS)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, begin)])
     return PreTrainedTokenizerFast(
@@ -140,85 +150,10 @@ def load_policy(source: str | Path, device: str | torch.device = "cpu") -> Polic
     """
     from transformers import AutoModelForCausalLM
 
-    base = _adapter_base(source)
-    model = _load(AutoModelForCausalLM, base or source)
-    if base is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(source)).merge_and_unload()
+    model = load_model(AutoModelForCausalLM, source)
     tokenizer = load_tokenizer(source)
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise InputError(
-            f"model {source}: its tokenizer has {len(tokenizer)} tokens but its embedding only {rows} rows; "
-            f"give the folder the tokenizer that the model was trained with."
-        )
+    check_vocabulary(model, tokenizer, source)
     return Policy(model.to(device), tokenizer)
-
-
-def load_tokenizer(source: str | Path) -> Any:
-    """The tokenizer of a model folder or hub id; it must have an end token. Raises InputError."""
-    from transformers import AutoTokenizer
-
-    folder = Path(source)
-    if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
-        raise InputError(f"model {source}: the folder has no tokenizer; save it there with tokenizer.save_pretrained.")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"model {source}: its tokenizer cannot be loaded ({_short(error)}).") from error
-    if tokenizer.eos_token_id is None:
-        raise InputError(f"model {source}: its tokenizer has no end-of-sequence token; set eos_token and save it.")
-    return tokenizer
-
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
-
-
-def _adapter_base(source: str | Path) -> str | None:
-    path = Path(source) / "adapter_config.json"
-    if not path.exists():
-        return None
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (ValueError, KeyError):
-        raise InputError(f"{path} names no base_model_name_or_path: it is no adapter of peft.") from None
-
-
-def _load(kind: Any, source: str | Path) -> Any:
-    """`from_pretrained` in float32, with every way it fails turned into one sentence."""
-    folder = Path(source)
-    looks_local = str(source).startswith((".", "/", "~")) or folder.exists()
-    if looks_local:
-        if not folder.is_dir():
-            raise InputError(f"model {source}: there is no such folder.")
-        if not (folder / "config.json").exists():
-            raise InputError(f"model {source}: the folder has no config.json, so it is no model of transformers.")
-        if not any(folder.glob("*.safetensors")):
-            raise InputError(
-                f"model {source}: the folder has no *.safetensors weights (pickled weights are not read); "
-                f"save it again with model.save_pretrained."
-            )
-    try:
-        model, info = kind.from_pretrained(
-            str(source),
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers, safetensors and the hub raise dozens of kinds
-        hint = "" if looks_local else " (it is neither a local folder nor to be had from the hub)"
-        raise InputError(f"model {source} cannot be loaded{hint}: {_short(error)}") from error
-    missing = [*info["missing_keys"], *(str(key) for key in info.get("mismatched_keys", ()))]
-    if missing:
-        raise InputError(f"model {source}: its weights lack {len(missing)} tensors, the first is {missing[0]}.")
-    return model
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:160]}"
 
 
 class RewardModel:
@@ -239,8 +174,10 @@ class RewardModel:
     def load(cls, source: str | Path, device: str | torch.device = "cpu") -> RewardModel:
         from transformers import AutoModelForSequenceClassification
 
-        model = _load(AutoModelForSequenceClassification, source)
-        return cls(model.to(device), load_tokenizer(source), str(source))
+        model = load_model(AutoModelForSequenceClassification, source)
+        tokenizer = load_tokenizer(source)
+        check_vocabulary(model, tokenizer, source)
+        return cls(model.to(device), tokenizer, str(source))
 
     @torch.no_grad()
     def score(self, rows: Sequence[Sequence[int]], max_tokens: int = 16384) -> Tensor:

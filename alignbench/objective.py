@@ -163,9 +163,9 @@ class Objective(ABC, Generic[BatchT]):
         return {}
 
     @staticmethod
-    @abstractmethod
-    def example() -> tuple[Any, Tensor]:
-        """A small batch and the loss worked out by hand for the default hyper-parameters."""
+    def example() -> tuple[Any, Tensor] | None:
+        """A small batch and the loss worked out by hand for the default hyper-parameters, for the conformance kit."""
+        return None
 
 
 class Paired(Objective[Pairs]):
@@ -202,12 +202,10 @@ class Unpaired(Objective[Labelled]):
             "rejected_logp": torch.where(good, nothing, logp),
         }
         if "reference" in self.needs:
-            ratio = batch.completions.log_ratio
             # Twice the signed log-ratio: the expected margin between a desirable and an undesirable completion when
             # the two labels are equally frequent, so that the curve stands beside that of a paired objective.
-            signed = torch.where(good, ratio, -ratio)
-            drift = batch.mismatched_log_ratio.mean()
-            shown |= {"margin": 2 * signed, "accuracy": _accuracy(torch.where(good, ratio - drift, drift - ratio))}
+            signed = torch.where(good, batch.completions.log_ratio, -batch.completions.log_ratio)
+            shown |= {"margin": 2 * signed, "accuracy": _accuracy(signed)}
         return shown
 
 

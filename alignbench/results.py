@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -92,9 +93,17 @@ def read_json(path: Path) -> Json:
 
 
 def read_jsonl(path: Path) -> list[Json]:
+    """Raises `InputError` where a line is not JSON; a missing file has no rows."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = []
+    # Not `splitlines`, which also ends a line at U+2028 and U+0085, and models write those.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        try:
+            rows += [json.loads(line)] if line else []
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}, line {number} is not valid JSON ({error.msg}): run with `--fresh`.") from None
+    return rows
 
 
 @contextmanager
@@ -113,15 +122,25 @@ def whole_folder(final: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+# No space, over quota, too large, read-only, not permitted, a file where a folder should be, too long a name.
+_UNWRITABLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
+
+
 @contextmanager
 def _storage() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno in (28, 122, 30, 13):  # no space, over quota, read-only, not permitted
-            where = f" ({error.filename})" if error.filename else ""
-            raise InputError(
-                f"cannot write results: {error.strerror}{where}; finished cells are kept, free some space or "
-                f"give another `--out`, then run the same command again."
-            ) from error
-        raise
+    except Exception as error:
+        # safetensors raises errors of its own, with the number in the text: "... (os error 28)".
+        found = re.search(r"os error (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+        if number not in _UNWRITABLE:
+            raise
+        where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+        raise InputError(
+            f"cannot write results: {os.strerror(number)}{where}; finished cells are kept, free some space or "
+            f"give another `--out`, then run the same command again."
+        ) from error

@@ -36,7 +36,7 @@ def sample(
         top_p=1.0 if temperature > 0 else None,
         repetition_penalty=1.0,
         max_new_tokens=max_new_tokens,
-        eos_token_id=policy.end,
+        eos_token_id=list(policy.ends),
         pad_token_id=pad,
         bos_token_id=tokenizer.bos_token_id,
         use_cache=True,
@@ -53,12 +53,12 @@ def sample(
             lengths = torch.tensor([len(r.prompt) for r in part], device=policy.device)
             mask = (torch.arange(width, device=policy.device)[None] >= width - lengths[:, None]).long()
             output = policy.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-            drawn += [_cut(row, new, policy.end) for row, new in zip(part, output[:, width:].tolist(), strict=True)]
+            drawn += [_cut(row, new, policy.ends) for row, new in zip(part, output[:, width:].tolist(), strict=True)]
     return drawn
 
 
-def _cut(row: Tokens, new: list[int], end: int) -> Tokens:
+def _cut(row: Tokens, new: list[int], ends: tuple[int, ...]) -> Tokens:
     """The completion up to its first end token; whatever `generate` put after it is padding."""
-    ended = end in new
-    completion = new[: new.index(end) + 1] if ended else new
-    return Tokens(row.prompt, tuple(completion), row.prompt_id, ended)
+    last = next((place for place, token in enumerate(new) if token in ends), None)
+    completion = new if last is None else new[: last + 1]
+    return Tokens(row.prompt, tuple(completion), row.prompt_id, last is not None)

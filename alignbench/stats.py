@@ -63,7 +63,7 @@ def interval(
 
     `bounds` are the ends of the scale, (0, 1) for a win rate. With them the t interval is built on the logit scale
     (delta method): it stays inside and follows the skew near an end. Simulated coverage of 95 % intervals on win rates
-    is .93 to .98 with three seeds or more, but .87 to .98 with two: one degree of freedom says little of the seeds.
+    is .92 to .98 with three seeds or more, but .87 to .98 with two: one degree of freedom says little of the seeds.
 
     Degenerate scores: one prompt has no interval. Equal scores show no variance, which is not the absence of any: no
     interval without `bounds`; with them, at most a share `1 - (alpha/2)^(1/P)` of the prompts (Clopper, Pearson 1934)
@@ -132,7 +132,7 @@ def paired_difference(
     None where it is undefined. It takes the estimated variance at its word far out in the tail, where Holm's procedure
     reads it: with three seeds, up to .14 of studies made a false claim about some pair of three equal objectives.
     `p_headline`: the larger of `p_value` and, with several seeds, the generalized p-value (Tsui, Weerahandi, JASA 84,
-    1989), which averages the normal test over the variances that the mean squares allow. There .05, even at two seeds.
+    1989), which averages the normal test over the variances that the mean squares allow: .06 at most, with two to five.
     """
     first, second = _scores(a, level), _scores(b, level)
     if first.shape != second.shape:

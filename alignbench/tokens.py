@@ -102,12 +102,15 @@ def tokenize_each(
 ) -> list[Tokens]:
     """One row for each text, whatever its length, for judges: none is left out, the left of a long one is cut."""
     encoder = Encoder(tokenizer)
-    rendered = [_rendered(prompt, (completion,), encoder) for prompt, completion in texts]
+    try:
+        rendered = [_rendered(prompt, (completion,), encoder) for prompt, completion in texts]
+    except UnusableError as error:
+        raise InputError(f"a judge's model cannot read a prompt: {error.reason}.") from None
     prompts = encoder.prompt_ids([prompt for prompt, _ in rendered])
     completions = encoder.ids([completion for _, (completion,) in rendered])
     rows = []
-    for (prompt, completion), ids, answer in zip(texts, prompts, completions, strict=True):
-        answer = (encoder.ended(answer) if completion.ended else answer)[-(max_length - 2) :]
+    for (prompt, completion), ids, unended in zip(texts, prompts, completions, strict=True):
+        answer = (encoder.ended(unended) if completion.ended else unended)[-(max_length - 2) :]
         kept = _cut(ids, max_length - len(answer), int(encoder.begins(ids)))
         rows.append(Tokens(kept, answer, prompt_id(prompt), completion.ended))
     return rows

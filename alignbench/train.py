@@ -46,12 +46,12 @@ def train(engine: LocalEngine, objective: Objective[Any]) -> Iterator[Step]:
     started, step = time.perf_counter(), 0
     used = 0.0  # the share of the budget used before the data of this step were drawn
     while not training.steps or step < training.steps:
-        before = engine.progress
+        before, served = engine.progress, len(engine.consumed)
         with torch.no_grad():
             batch = next(batches, None)
         if batch is None:
             break
-        used = before if engine.progress > before else used  # inner epochs draw nothing and keep their rate
+        used = before if len(engine.consumed) > served else used  # inner epochs draw nothing and keep their rate
         progress = max(used, step / training.steps if training.steps else 0.0)
         step += 1
         rate = training.learning_rate * min(1.0, step / max(1, training.warmup_steps)) * (1 - progress)
@@ -90,7 +90,7 @@ def accumulate(
                 unreduced = unreduced.masked_fill(~part.mask, 0.0)
             loss = unreduced.sum() / (tokens if per_token else sequences)
             if not torch.isfinite(loss):
-                raise TrainingError(f"step {step}: the loss is {float(loss)}{_cause(objective, part, unreduced)}.")
+                raise TrainingError(f"step {step}: the loss is {loss.item()}{_cause(objective, part, unreduced)}.")
             loss.backward()
         total += float(loss.detach())
         with torch.no_grad():
@@ -135,9 +135,8 @@ def _optimizer(parameters: Sequence[Tensor], training: Training) -> torch.optim.
 def _cause(objective: Objective[Any], part: Batch, unreduced: Tensor) -> str:
     """Where a loss that is not finite comes from, as far as the numbers tell."""
     bad = (~torch.isfinite(unreduced)).nonzero()
-    where = (
-        f" ({len(bad)} of {unreduced.numel()} elements of {type(objective).__name__}.loss, first at {bad[0].tolist()}"
-    )
+    where = f" ({len(bad)} of {unreduced.numel()} elements of {type(objective).__name__}.loss"
+    where += f", first at {bad[0].tolist()}" if len(bad) else ": their sum is too large"
     with torch.no_grad():
         odd = [name for name, value in objective.metrics(part).items() if not torch.isfinite(value).any()]
-    return where + (f"; not finite as well: {', '.join(odd)})" if odd else "; its metrics are finite)")
+    return where + (f"; not finite as well: {', '.join(odd)})" if odd else ")")

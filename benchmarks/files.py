@@ -72,7 +72,6 @@ class Files(Benchmark):
     # From scratch a model needs passes; one that knows the language already needs one (`sft_epochs=1`).
     sft_epochs: Positive = 8.0
     reward_epochs: Positive = 3.0
-    pretrained: bool = False
     vocabulary: Count = 4000
     layers: Count = 3
     width: Count = 128

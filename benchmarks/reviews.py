@@ -50,11 +50,11 @@ class Reviews(Benchmark):
     max_new_tokens: Count = 40
     epochs: Positive = 1.0
     sft_epochs: Positive = 1.0
-    reward_epochs: Positive = 2.0
+    reward_epochs: Positive = 3.0
     pairs: Count = 3000
     judge_pairs: Count = 2000
     demonstrations_count: Count = 16000
-    noise: Positive = 0.7
+    noise: Positive = 0.3
     layers: Count = 3
     width: Count = 128
     world: int = 0

@@ -46,6 +46,11 @@ class KTO(Unpaired):
         undesirable = self.undesirable_weight * (1 - torch.sigmoid(self.beta * (drift - ratio)))
         return torch.where(batch.desirable, desirable, undesirable)
 
+    def metrics(self, batch: Labelled) -> dict[str, Tensor]:
+        """As for every labelled batch; also `drift`, z before the clamp, nats a completion."""
+        drift = batch.mismatched_log_ratio.mean().expand(len(batch))
+        return {**super().metrics(batch), "drift": drift}
+
     @staticmethod
     def example() -> tuple[Labelled, Tensor]:
         # z = max(0, (4 - 2) / 2) = 1. Desirable: r = -1 + 6 = 5, 1 - sigmoid(0.1 (5 - 1)) = 0.401312.

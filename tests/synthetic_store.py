@@ -1,14 +1,21 @@
-"""A results folder of random but seeded numbers, as a run writes it: what the report's tests read."""
+"""What the report's tests share: a results folder of random but seeded numbers, as a run writes it."""
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
+from alignbench.report import print_table
+from alignbench.report.store import read_store
+from alignbench.report.summary import build_summary
+from alignbench.report.tables import build, write_markdown
 from alignbench.results import slug, write_json, write_jsonl
 
 Json = dict[str, Any]
@@ -224,3 +231,27 @@ def _held_out(what: Synthetic) -> Json:
         "gold": margin.tolist() if what.gold else None,
         "verdicts": {judge: verdicts(rng, margin, judge) for judge in what.judges},
     }
+
+
+def rows_of(summary: Json) -> dict[str, Json]:
+    return {row["spec"]: row for row in summary["rows"]}
+
+
+def summarise(folder: Path) -> Json:
+    """The summary alone, without drawing anything."""
+    return build_summary(read_store(folder))
+
+
+def as_markdown(summary: Json) -> str:
+    return write_markdown(build([summary]))
+
+
+def printed(summary: Json, width: int = 100) -> str:
+    """What the terminal gets, escape codes of our own included."""
+    file = io.StringIO()
+    print_table(summary, Console(file=file, width=width, force_terminal=True, color_system="truecolor"))
+    return file.getvalue()
+
+
+def without_style(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

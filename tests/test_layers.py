@@ -16,7 +16,7 @@ MAX_LINES = 300
 
 # A name is a module or a folder of alignbench; what is in a folder stands on the folder's floor.
 FLOORS = (
-    {"errors", "completions", "batch", "records", "stats", "agreement", "results", "formats", "encoding"},
+    {"errors", "completions", "batch", "records", "stats", "agreement", "results", "formats", "encoding", "pretrained"},
     {"objective", "judge", "models", "data", "tokens", "reference"},
     {"benchmark"},
     {"logprobs", "sampling", "plugins"},

@@ -188,14 +188,14 @@ def test_an_objective_without_reference_never_reads_one() -> None:
 
 
 def test_metrics_of_labelled_completions() -> None:
-    # Log-ratios 1, 1, 0, 3 with labels good, bad, bad, good; the drift is the mean of 1 and 3: 2.
+    # Log-ratios 1, 1, 0, 3 with labels good, bad, bad, good: right, wrong, a tie, right.
     batch = Labelled.of(
         completions([-1.0, -2.0, -3.0, -1.0], [-2.0, -3.0, -3.0, -4.0]),
         torch.tensor([True, False, False, True]),
         torch.tensor([1.0, 3.0]),
     )
     shown = Signed().metrics(batch)
-    assert_close(shown["accuracy"], torch.tensor([0.0, 1.0, 1.0, 1.0]))
+    assert_close(shown["accuracy"], torch.tensor([1.0, 0.0, 0.5, 1.0]))
     assert_close(shown["margin"], torch.tensor([2.0, -2.0, 0.0, 6.0]))
     nan = math.nan
     assert_close(shown["chosen_logp"], torch.tensor([-1.0, nan, nan, -1.0]), equal_nan=True)

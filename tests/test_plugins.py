@@ -121,16 +121,13 @@ def refused(call: Callable[[], Any], *words: str) -> None:
     assert "\n" not in message
 
 
-def texts(spec: str) -> list[str]:
-    return [parsed.text for parsed in parse_objectives(spec)]
-
-
 def test_the_shipped_ones_are_the_files_of_the_folder() -> None:
     names = {path.stem for path in (ROOT / "objectives").glob("*.py") if not path.name.startswith("_")}
     assert names >= {"dpo", "kto", "ppo", "sft", "reward_model", "preferred_ft"}
     assert list(available("objective")) == sorted(names)
     assert alignbench.create("dpo:beta=0.5").beta == 0.5
-    assert texts("dpo:beta=0.05/0.1/0.5,kto") == ["dpo:beta=0.05", "dpo", "dpo:beta=0.5", "kto"]
+    swept = [spec.text for spec in parse_objectives("dpo:beta=0.05/0.1/0.5,kto")]
+    assert swept == ["dpo:beta=0.05", "dpo", "dpo:beta=0.5", "kto"]
 
 
 def test_a_new_file_in_the_folder_is_a_plugin(shipped: Path) -> None:
@@ -143,6 +140,7 @@ def test_a_new_file_in_the_folder_is_a_plugin(shipped: Path) -> None:
     (shipped / "broken.py").unlink()
     assert list(available("objective")) == ["fancy"]
     (shipped / "plain.py").write_text(MY_LOSS.replace('"""A hinge on the implicit reward margin."""', ""))
+    importlib.invalidate_caches()  # the folder may have been listed within the same tick of the clock
     row, plain = describe("objective")
     assert plain.summary == ""  # and not the signature that dataclasses put in its place
     assert (row.name, row.summary) == ("fancy", "A hinge on the implicit reward margin.")
@@ -185,6 +183,7 @@ def test_the_source_holds_what_a_plugin_shares_with_its_package_and_not_where_it
 ) -> None:
     def source(helper: str, more: str = "") -> str:
         (shipped / "_scale.py").write_text(helper)
+        importlib.invalidate_caches()
         return recreate("fancy" + more).source
 
     (shipped / "fancy.py").write_text(MY_LOSS.replace("import torch\n", "import torch\nfrom ._scale import SCALE\n"))
@@ -275,21 +274,19 @@ def test_a_file_that_is_not_there(folder: Path) -> None:
 
 
 def test_a_spec_crosses_to_another_process(folder: Path) -> None:
-    place = folder / "a,b:c"  # a folder that no spec could name: the path goes beside the text
-    place.mkdir()
+    (place := folder / "a,b:c").mkdir()  # a folder that no spec could name: the path goes beside the text
     (place / "my_loss.py").write_text(MY_LOSS)
     spec = recreate("my_loss.py:margin=0.5:steps=3", place / "my_loss.py")
     assert recreate(spec.text, spec.path) == spec
     (folder / "spec.pickle").write_bytes(pickle.dumps(spec))
     code = """if True:
-        import pickle
-        with open("spec.pickle", "rb") as file:
-            spec = pickle.load(file)
+        import pathlib, pickle
+        spec = pickle.loads(pathlib.Path("spec.pickle").read_bytes())
         batch, expected = spec.plugin.example()
         print(spec.text, spec.params, spec.overrides, spec.source, spec.path, spec.plugin.loss(batch).tolist())
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
     assert done.stdout.split("\n")[0] == f"{spec.text} {spec.params} {spec.overrides} {spec.source} {spec.path} [0.5]"
     (place / "my_loss.py").write_text(MY_LOSS.replace("relu", "sigmoid"))
     refused(lambda: copy.copy(spec), "my_loss.py was edited")  # copying goes the way of pickling

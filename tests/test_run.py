@@ -58,7 +58,7 @@ def config(folder: Path, objectives: str, **changes: Any) -> Config:
     specs = parse_objectives(objectives)
     return Config(
         objectives=tuple(spec.text for spec in specs),
-        files=tuple((spec.text, str(spec.path)) for spec in specs if spec.path is not None),
+        files=tuple((spec.text, str(spec.path), spec.source) for spec in specs if spec.path is not None),
         benchmark="reviews",
         benchmark_fields=tuple({**TINY, **changes.pop("fields", {})}.items()),
         out=str(folder),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 
+from ..encoding import Encoder
 from ..errors import InputError
 from ..judge import ANSWERS, Judge, JudgeContext, comparison_prompt
 from ..models import Policy, load_policy
-from ..records import Comparison, Outcome, Verdict
+from ..records import Comparison, Outcome, Prompt, Verdict
+
+LOGITS = 2**27  # elements: 512 MiB in float32
+PLACE = "THE-QUESTION-STANDS-HERE"
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,9 @@ class LM(Judge):
     """Asks a causal language model which of two completions is better, in both orders.
 
     The answer is the likelier of the tokens A and B after the question (with and without a space before them, added
-    up); an answer is unparsed where neither is among what the model would plausibly say (together under 1 %).
+    up); an answer is unparsed where neither is among what the model would plausibly say (together under 1 %). A prompt
+    that is too long for the model loses its beginning, the same in both orders; two completions that are too long by
+    themselves are unparsed.
     """
 
     summary: ClassVar[str] = "a causal language model asked the question in both orders: the run's own, or lm:PATH"
@@ -33,47 +41,108 @@ class LM(Judge):
     def open(cls, argument: str, context: JudgeContext) -> LM:
         if not argument and "lm" not in context.models:
             raise InputError("judge lm: this benchmark trains no judge of its own; name a model, lm:PATH.")
-        policy = load_policy(argument or context.models["lm"], context.device)
-        _answer_ids(policy.tokenizer)
-        return cls(policy)
+        judge = cls(load_policy(argument or context.models["lm"], context.device))
+        _ = judge._answers, judge._form  # what is wrong with the model shows now, not after the training
+        return judge
 
     def compare(self, question: str, items: Sequence[Comparison]) -> list[Verdict]:
-        texts = [comparison_prompt(question, i.prompt.text, i.first.text, i.second.text) for i in items]
-        swapped = [comparison_prompt(question, i.prompt.text, i.second.text, i.first.text) for i in items]
-        forward, backward = self._log_odds(texts), self._log_odds(swapped)
-        return [
-            Verdict(_outcome(a, "first", "second"), _outcome(b, "second", "first"), _margin(a, b))
-            for a, b in zip(forward, backward, strict=True)
-        ]
+        asked = [self._asked(question, item) for item in items]
+        odds = iter(self._log_odds([row for rows in asked for row in rows]))
+        both = [(next(odds), next(odds)) if rows else (None, None) for rows in asked]
+        return [Verdict(_outcome(a, "first", "second"), _outcome(b, "second", "first"), _margin(a, b)) for a, b in both]
+
+    def _asked(self, question: str, item: Comparison) -> list[list[int]]:
+        """The ids of the question in both orders; nothing where the completions alone are too long."""
+        prompt, first, second = item.prompt.text, item.first.text, item.second.text
+        while True:
+            orders = ((first, second), (second, first))
+            rows = [self._ids(comparison_prompt(question, prompt, a, b)) for a, b in orders]
+            longest = max(map(len, rows))
+            if longest <= self.policy.context:
+                return rows
+            if not prompt:
+                return []
+            prompt = prompt[1 + len(prompt) * (longest - self.policy.context) // longest :]
 
     @torch.no_grad()
-    def _log_odds(self, texts: Sequence[str], max_tokens: int = 16384) -> list[float | None]:
-        """log P(A) - log P(B) after each text, None where neither is plausible."""
-        rows = [_encode(text, self.policy) for text in texts]
-        sides = _answer_ids(self.policy.tokenizer)
+    def _log_odds(self, rows: Sequence[Sequence[int]], max_tokens: int = 16384) -> list[float | None]:
+        """log P(A) - log P(B) after each row, None where neither is plausible."""
         odds: list[float | None] = [None] * len(rows)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        most = math.isqrt(LOGITS // self.policy.model.get_output_embeddings().weight.shape[0])
         while order:
-            width = len(rows[order[-1]])
-            size = max(1, min(len(order), max_tokens // width))
+            size = max(1, min(len(order), most, max_tokens // len(rows[order[-1]])))
             part, order = order[-size:], order[:-size]
-            ids = torch.tensor([rows[i] + [self.policy.end] * (width - len(rows[i])) for i in part])
-            lengths = torch.tensor([len(rows[i]) for i in part])
-            mask = (torch.arange(width)[None] < lengths[:, None]).long()
-            trunk = getattr(self.policy.model, self.policy.model.base_model_prefix)
-            device = self.policy.device
-            states = trunk(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).last_hidden_state
-            last = states[torch.arange(len(part)), lengths - 1]
-            logps = self.policy.model.get_output_embeddings()(last).float().log_softmax(-1)
-            a, b = (logps[:, side].logsumexp(-1) for side in sides)
-            for i, first, second in zip(part, a.tolist(), b.tolist(), strict=True):
+            logps = self._after([rows[i] for i in part]).log_softmax(-1)
+            a, b = (logps[:, side].logsumexp(-1).tolist() for side in self._answers)
+            for i, first, second in zip(part, a, b, strict=True):
                 enough = torch.tensor([first, second]).exp().sum() >= self.plausible
                 odds[i] = first - second if enough else None
         return odds
 
+    def _after(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The logits after each row, `[B, V]` float32, through the model's own head: some scale or cap theirs.
+
+        They are made at every place where some row ends, `[B, B, V]` at most.
+        """
+        device, width = self.policy.device, max(map(len, rows))
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = torch.tensor([[*row, *[self.policy.end] * (width - len(row))] for row in rows])
+        mask = (torch.arange(width)[None] < lengths[:, None]).long()
+        ends = (lengths - 1).unique()
+        logits = self.policy.model(
+            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False, logits_to_keep=ends.to(device)
+        ).logits.float()
+        return logits[torch.arange(len(rows)), torch.searchsorted(ends, lengths - 1)]  # type: ignore[no-any-return]
+
+    def _ids(self, text: str) -> list[int]:
+        """The ids of a text as the model wants to be asked: begun as usual, in its chat template where it has one.
+
+        The text is only text: an end token that is written out in a completion ends nothing.
+        """
+        encoder, (before, after) = self._encoder, self._form
+        if (before or after) and not any(token in text for token in self._special):
+            return list(encoder.prompt_ids([before + text + after])[0])
+        encoded = self.policy.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        # What is left is a word that a tokenizer of words knows by no other id.
+        unknown = self.policy.tokenizer.unk_token_id
+        plain = [unknown if i in self._special.values() else int(i) for i in encoded["input_ids"]]
+        ids = (*encoder.prompt_ids([before])[0], *plain, *encoder.ids([after])[0])
+        return [i for i in ids if i is not None]
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return Encoder(self.policy.tokenizer)
+
+    @cached_property
+    def _special(self) -> dict[str, int]:
+        """Tokens that mean something, by how they are written."""
+        added = self.policy.tokenizer.added_tokens_decoder
+        return {token.content: number for number, token in added.items() if token.special}
+
+    @cached_property
+    def _answers(self) -> tuple[list[int], list[int]]:
+        """The token ids that mean A, and those that mean B."""
+        return _answer_ids(self.policy.tokenizer)
+
+    @cached_property
+    def _form(self) -> tuple[str, str]:
+        """What the chat template writes before and after a question; nothing without a template."""
+        if not self.policy.tokenizer.chat_template:
+            return "", ""
+        from jinja2.exceptions import TemplateError
+
+        try:
+            rendered = self._encoder.render_prompt(Prompt(PLACE, (("user", PLACE),)))
+        except TemplateError as error:
+            raise InputError(f"judge lm: the model's chat template refuses a question ({error}).") from None
+        before, found, after = rendered.partition(PLACE)
+        if not found:
+            raise InputError("judge lm: the model's chat template leaves the user's message out; use another model.")
+        return before, after
+
 
 def _answer_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The token ids that mean A, and those that mean B."""
     sides: list[list[int]] = []
     for answer in ANSWERS:
         encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (answer, f" {answer}")]
@@ -82,20 +151,6 @@ def _answer_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
             raise InputError(f"judge lm: {answer!r} is not one token of the model's tokenizer; use another model.")
         sides.append(ids)
     return sides[0], sides[1]
-
-
-def _encode(text: str, policy: Policy) -> list[int]:
-    """The question as the model wants to be asked: through its chat template where it has one."""
-    tokenizer = policy.tokenizer
-    if getattr(tokenizer, "chat_template", None):
-        message = [{"role": "user", "content": text}]
-        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    else:
-        ids = tokenizer(text)["input_ids"]
-    if len(ids) > policy.context:
-        ids = ids[-policy.context :]
-    return [int(i) for i in ids]
 
 
 def _outcome(log_odds: float | None, a: Outcome, b: Outcome) -> Outcome:

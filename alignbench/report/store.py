@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +145,7 @@ def _read_seed(folder: Path, seed: int, key: str) -> SeedRecord:
         return SeedRecord(seed, folder, "missing", "not trained", {}, [], [], None)
     train = read_json(folder / "train.json")
     _check_schema(train, folder / "train.json")
-    rows = _rows(folder / "metrics.jsonl")
+    rows = read_jsonl(folder / "metrics.jsonl")
     steps, curve = [row for row in rows if "evaluation" not in row], [row for row in rows if "evaluation" in row]
     if train["status"] != "done":
         reason = str(train.get("reason") or "no reason was recorded")
@@ -167,17 +166,10 @@ def _why_not_evaluated(folder: Path) -> str:
     return f"trained but not evaluated ({last.strip()})" if last else "trained but not evaluated"
 
 
-def _rows(path: Path) -> list[Json]:
-    try:
-        return read_jsonl(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON lines ({error}): run again with `--fresh`.") from None
-
-
 def samples(record: SeedRecord, limit: int) -> list[Json]:
     """The first `limit` samples that a cell was evaluated on."""
     assert record.evaluation is not None
-    return _rows(record.folder / record.evaluation["samples"])[:limit]
+    return read_jsonl(record.folder / record.evaluation["samples"])[:limit]
 
 
 def _check_consumed(cells: Sequence[CellRecord], position: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, TrainingError
 from ..models import quiet
 from ..plugins import find
 from ..results import Json, canonical, read_json, write_json
@@ -31,6 +31,7 @@ def run(config: Config, show: Callable[[Event], None], begin: Callable[[list[Job
 
     Raises:
         InputError: an objective needs what the data do not give, the folder belongs to another configuration, ...
+        TrainingError: the starting model or the data could not be made.
     """
     quiet()
     world_of.cache_clear()  # a plug-in may have been edited since another run of this process
@@ -45,8 +46,10 @@ def run(config: Config, show: Callable[[Event], None], begin: Callable[[list[Job
         write_json(config.folder / "identity.json", world.identity)
         failed = run_jobs(config, jobs, finished, show)
         fresh = World(config)
-        if fresh.stage("data").exists():
-            write_json(config.folder / "run.json", describe(fresh, config))
+        if not fresh.stage("data").exists():
+            first, reason = next(iter(failed.items()))
+            raise TrainingError(f"nothing could be trained, the stage {first.label} failed: {reason}")
+        write_json(config.folder / "run.json", describe(fresh, config))
     return {job.label: reason for job, reason in failed.items()}
 
 

@@ -15,7 +15,8 @@ from ..errors import InputError
 class Config:
     """One call of `alignbench run`.
 
-    `objectives` are canonical specs, `files` where user's plug-ins are. `benchmark_fields` are those of the benchmark
+    `objectives` are canonical specs, `files` are spec, path and source hash of
+    those from a user's file. `benchmark_fields` are those of the benchmark
     that differ from its defaults. `model` (a folder or hub id) replaces the small model made from scratch; with `sft`
     it is fine-tuned first. `reference` and `reward_model` replace what the run would make.
     """
@@ -23,7 +24,7 @@ class Config:
     objectives: tuple[str, ...]
     benchmark: str
     out: str
-    files: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str, str], ...] = ()
     benchmark_fields: tuple[tuple[str, Any], ...] = ()
     model: str = ""
     reference: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -12,8 +13,10 @@ from typing import Any
 
 from ..errors import AlignbenchError, InputError
 from ..models import quiet
+from ..results import slug, write_text
 from .config import Config, Event
 from .jobs import Job, execute
+from .stages import Report
 
 Show = Callable[[Event], None]
 EVERY = 0.1  # seconds between two reports of one job; more would only cost time
@@ -30,13 +33,19 @@ def run_jobs(config: Config, jobs: Iterable[Job], finished: set[Job], show: Show
     if config.jobs == 1 or len(waiting) == 1:
         _threads(config.threads)
         return _in_turn(config, waiting, show)
-    return _side_by_side(config, waiting, finished, show)
+    try:
+        return _side_by_side(config, waiting, finished, show)
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process died, most likely for lack of memory; finished cells are kept: "
+            "run the same command again with --jobs 1 or a smaller batch_size."
+        ) from None
 
 
 def _in_turn(config: Config, waiting: list[Job], show: Show) -> dict[Job, str]:
     failed: dict[Job, str] = {}
     for job in waiting:
-        reason = _blocked(job, failed) or _attempt(config, job, show)
+        reason = _blocked(job, failed) or _attempt(config, job, _throttled(job, show))
         if reason is not None:
             failed[job] = reason
         show(Event(job.label, 1.0, "failed" if reason else "done"))
@@ -64,11 +73,14 @@ def _side_by_side(config: Config, waiting: list[Job], finished: set[Job], show: 
                 else:
                     running[pool.submit(_work, config, job)] = job
             complete, _ = wait(running, timeout=EVERY, return_when=FIRST_COMPLETED)
+            under_way = {job.label for job in running.values()}
             while not events.empty():
-                show(events.get())
+                event = events.get()
+                if event.job in under_way:  # it may arrive later than the end of its job
+                    show(event)
             for future in complete:
                 job = running.pop(future)
-                reason = _outcome(future)
+                reason = future.result()
                 if reason is not None:
                     failed[job] = reason
                 over.add(job)
@@ -93,36 +105,20 @@ def _blocked(job: Job, failed: dict[Job, str]) -> str | None:
     return next((f"{need.label} failed: {failed[need]}" for need in job.needs if need in failed), None)
 
 
-def _outcome(future: Future[str | None]) -> str | None:
+def _attempt(config: Config, job: Job, report: Report) -> str | None:
+    """Why a job failed, or None. It is put into words here, because not every exception can go from a worker home."""
     try:
-        return future.result()
-    except AlignbenchError as error:
-        if isinstance(error, InputError):
-            raise
-        return str(error)
-    except BrokenProcessPool:
-        raise InputError(
-            "a worker process died, most likely for lack of memory; finished cells are kept: "
-            "run the same command again with --jobs 1 or a smaller batch_size."
-        ) from None
-    except Exception as error:  # noqa: BLE001  a stage that breaks fails what needs it
-        return f"{type(error).__name__}: {error}"
-
-
-def _attempt(config: Config, job: Job, show: Show) -> str | None:
-    try:
-        return execute(config, job, _throttled(job, show))
+        return execute(config, job, report)
     except InputError:
         raise
     except AlignbenchError as error:
         return str(error)
-    except Exception as error:  # as in `_outcome`
-        if job.stage != "cell":
-            raise
+    except Exception as error:  # noqa: BLE001  a stage that breaks fails what needs it
+        write_text(config.folder / "stages" / f"{slug(job.label)}.failure.log", traceback.format_exc())
         return f"{type(error).__name__}: {error}"
 
 
-def _throttled(job: Job, show: Show) -> Callable[[float, str], None]:
+def _throttled(job: Job, show: Show) -> Report:
     last = 0.0
 
     def report(fraction: float, text: str) -> None:
@@ -150,7 +146,7 @@ def _begin_worker(events: Any, threads: int) -> None:
 
 
 def _work(config: Config, job: Job) -> str | None:
-    return execute(config, job, _throttled(job, _events.put))
+    return _attempt(config, job, _throttled(job, _events.put))
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

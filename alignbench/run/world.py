@@ -15,9 +15,11 @@ from ..errors import InputError
 from ..judge import Judge, JudgeContext
 from ..logprobs import LanguageModel
 from ..logprobs import Path as ScoringPath
-from ..models import Policy, RewardModel, load_policy, load_tokenizer
+from ..models import Policy, RewardModel, load_policy
 from ..objective import Training
 from ..plugins import Spec, find, recreate
+from ..plugins.code import source as code_of
+from ..pretrained import load_config, load_tokenizer
 from ..records import Completion, Pair, Preferences, Prompt
 from ..results import Json, digest, read_json, read_jsonl, slug
 from ..sampling import sample
@@ -41,8 +43,11 @@ class World:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        paths = {spec: Path(path) for spec, path in config.files}
-        self.specs: list[Spec] = [recreate(text, paths.get(text)) for text in config.objectives]
+        files = {spec: (Path(path), source) for spec, path, source in config.files}
+        self.specs: list[Spec] = [recreate(text, files.get(text, (None, ""))[0]) for text in config.objectives]
+        for spec in self.specs:
+            if spec.text in files and spec.source != files[spec.text][1]:
+                raise InputError(f"{spec.path} was edited while the run was using it: run the same command again.")
         self.benchmark_class = find("benchmark", config.benchmark)
         self.benchmark: Benchmark = self.benchmark_class(**dict(config.benchmark_fields))
         self.stages: Stages = self.benchmark.stages()
@@ -96,7 +101,7 @@ class World:
             "judge_reward": digest(reward, "judge"),
             "judge_lm": digest("lm", start, training),
             "reference_samples": digest("samples", data, self.eval_key),
-            "held_out": digest("held out", data, self.eval_key, self.config.judges),
+            "held_out": digest("held out", data, self.eval_key, self.config.judges, digest(reward, "judge")),
         }
 
     @cached_property
@@ -113,13 +118,20 @@ class World:
         needed = [self.keys["data"]]
         if "reward" in spec.plugin.needs:
             needed.append(self.keys["reward"])
-        key = digest(spec.params, self.training(spec), spec.source, needed, self.config.budget)
+        key = digest(spec.text, spec.params, self.training(spec), spec.source, needed, self.config.budget)
         return self.config.folder / "cells" / f"{slug(spec.text)}-{key}"
 
     def evaluation_keys(self) -> tuple[str, str]:
         """Key of a cell's samples, and of its verdicts on them."""
         samples = digest(self.eval_key, self.benchmark.fingerprint())
-        return samples, digest(samples, self.config.judges)
+        return samples, digest(samples, self._judge_keys)
+
+    @cached_property
+    def _judge_keys(self) -> list[object]:
+        """Name, argument and code of each judge, and the models that the run makes for them."""
+        made = [self.keys["judge_reward"], self.keys["judge_lm"]]
+        sources = [code_of(find("judge", name), "alignbench.judge") for name, _ in self.config.judges]
+        return [self.config.judges, sources, made]
 
     def training(self, spec: Spec) -> Training:
         """The benchmark's settings for this kind of objective, with what the spec itself sets."""
@@ -159,9 +171,7 @@ class World:
 
     @cached_property
     def context(self) -> int:
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(str(self.start_source), trust_remote_code=False)
+        config = load_config(self.start_source)
         limit = int(getattr(config, "max_position_embeddings", None) or 2**20)
         if self.benchmark.max_new_tokens >= limit:
             raise InputError(
@@ -202,7 +212,23 @@ class World:
 
     @cached_property
     def eval_prompts(self) -> tuple[Prompt, ...]:
-        return tuple(self.benchmark.prompts("eval"))[: self.benchmark.eval_prompts]
+        """The first `eval_prompts` prompts of the evaluation split that leave room for a completion in the context."""
+        kept: list[Prompt] = []
+        for prompt in self.benchmark.prompts("eval"):
+            if len(kept) == self.benchmark.eval_prompts:
+                break
+            if self._fits(prompt):
+                kept.append(prompt)
+        if not kept:
+            raise InputError(f"no evaluation prompt fits the model's context of {self.context} tokens.")
+        return tuple(kept)
+
+    def _fits(self, prompt: Prompt) -> bool:
+        try:
+            encode_prompt(prompt, self.tokenizer, self.context, self.benchmark.max_new_tokens)
+        except InputError:
+            return False
+        return True
 
     def prompt_tokens(self, prompts: Sequence[Prompt]) -> list[Tokens]:
         """Prompts as the model reads them, with room for a completion."""

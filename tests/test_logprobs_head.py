@@ -1,0 +1,170 @@
+"""The chunked head: the same figures and gradients as the whole one, and never a [tokens, vocabulary] tensor."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from alignbench import Tokens
+from alignbench.logprobs import PlainForward, SharedForward, chunked_entropy, chunked_kl, chunked_logps, forward, head
+from tests.small import BOS, language_model, off, policy, rows
+
+ROWS, WIDTH, WORDS = 17, 5, 11
+
+
+def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """states [N, D], weight [V, D], bias [V], targets [N] (one token several times, some never)."""
+    source = torch.Generator().manual_seed(0)
+    shapes = [(ROWS, WIDTH), (WORDS, WIDTH), (WORDS,)]
+    states, weight, bias = (torch.randn(s, generator=source, dtype=torch.float64).to(dtype) for s in shapes)
+    return states, weight, bias, torch.randint(WORDS - 3, (ROWS,), generator=source)
+
+
+def direct(states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    logits = states @ weight.T + (0 if bias is None else bias)
+    return logits.log_softmax(1)[torch.arange(len(targets)), targets]
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("chunk", [1, 2 * WORDS, 6 * WORDS + 3, ROWS * WORDS, 10**6])  # 1, 2, 6 and all rows at once
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
+def test_chunks_of_any_size_give_the_whole(chunk: int, with_bias: bool, dtype: torch.dtype, tolerance: float) -> None:
+    states, weight, bias, targets = inputs(dtype)
+    parameters = [states, weight, *([bias] if with_bias else [])]
+    upstream = torch.linspace(-1, 2, ROWS, dtype=dtype)
+    results = []
+    for compute in (direct, partial(chunked_logps, chunk=chunk)):
+        leaves = [parameter.clone().requires_grad_() for parameter in parameters]
+        logps = compute(leaves[0], leaves[1], leaves[2] if with_bias else None, targets)
+        results.append([logps.detach(), *torch.autograd.grad((logps * upstream).sum(), leaves)])
+    for expected, found in zip(*results, strict=True):
+        assert found.dtype == dtype
+        assert off(found, expected) < tolerance
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_gradcheck(with_bias: bool) -> None:
+    states, weight, bias, targets = inputs()
+    leaves = [x.requires_grad_() for x in (states, weight, bias)][: 2 + with_bias]
+
+    def compute(*given: Tensor) -> Tensor:
+        return chunked_logps(given[0], given[1], given[2] if with_bias else None, targets, chunk=3 * WORDS)
+
+    assert torch.autograd.gradcheck(compute, leaves)
+
+
+def test_a_frozen_head_gets_no_gradient_and_its_input_does() -> None:
+    states, weight, bias, targets = inputs()
+    chunked_logps(states.requires_grad_(), weight, bias, targets).sum().backward()
+    assert weight.grad is None and bias.grad is None
+    expected = torch.autograd.grad(direct(states, weight, bias, targets).sum(), states)
+    assert_close(states.grad, expected[0])
+
+
+def test_log_softmax_is_in_float32_for_bfloat16_weights() -> None:
+    states, weight, bias, targets = inputs(torch.bfloat16)
+    logps = chunked_logps(states, weight, bias, targets, chunk=2 * WORDS)
+    logits = torch.nn.functional.linear(states, weight, bias)
+    exact = logits.double().log_softmax(1)[torch.arange(ROWS), targets]
+    assert logps.dtype == torch.float32
+    assert off(logps.double(), exact) < 1e-6
+    rounded = logits.log_softmax(1)[torch.arange(ROWS), targets]
+    assert off(rounded.double(), exact) > 1e-4, "bfloat16 is too good here to tell the difference"
+
+
+@pytest.mark.parametrize("path", [SharedForward, PlainForward])
+def test_both_paths_work_out_bfloat16_models_in_float32(path: Any) -> None:
+    passed = path(policy(dtype=torch.bfloat16), rows())
+    assert passed.logps.dtype == passed.entropy.dtype == torch.float32
+    total = passed.log_softmax(slice(None)).double().exp().sum(1)
+    assert_close(total, torch.ones_like(total), atol=1e-6, rtol=0)
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation made."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(made) if isinstance(leaf, Tensor)]
+        self.numel = max([self.numel, *sizes])
+        return made
+
+
+def test_no_tensor_of_tokens_times_vocabulary() -> None:
+    n, width, words, chunk = 400, 8, 1000, 10_000
+    source = torch.Generator().manual_seed(0)
+    states, weight = (torch.randn(s, width, generator=source).requires_grad_() for s in (n, words))
+    targets = torch.randint(words, (n,), generator=source)
+    with Largest() as whole:
+        direct(states, weight, None, targets).sum().backward()
+    with Largest() as chunked:
+        chunked_logps(states, weight, None, targets, chunk=chunk).sum().backward()
+    assert whole.numel == n * words
+    assert chunked.numel == chunk
+
+
+def test_nor_in_a_pass_through_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = policy()
+    model.model.resize_token_embeddings(4000, mean_resizing=False)
+    monkeypatch.setattr(forward, "chunked_logps", partial(chunked_logps, chunk=40_000))
+    monkeypatch.setattr(head, "CHUNK", 40_000)
+    many = [Tokens((BOS, 4 + i), tuple(range(5, 25))) for i in range(20)]
+    weight = model.model.get_output_embeddings().weight
+    tokens = sum(len(row.completion) for row in many)
+    with Largest() as largest:
+        passed = SharedForward(model, many)
+        passed.logps.sum().backward()
+        assert passed.entropy.shape == (tokens,)
+    # The embedding and its gradient are the largest that there is.
+    assert largest.numel == weight.numel() < tokens * 4000 / 10
+
+
+@pytest.mark.parametrize("path", [SharedForward, PlainForward])
+@pytest.mark.parametrize("chunk", [1, 500, head.CHUNK])
+def test_entropy_and_kl_against_the_formula(path: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "CHUNK", chunk)
+    model, other = policy(seed=0), policy(seed=1)
+    passed, reference = path(model, rows()), path(other, rows())
+    p, q = (_distributions(m) for m in (model, other))
+    entropy, kl = chunked_entropy(passed), chunked_kl(passed, reference)
+    assert off(entropy, -(p * p.log()).sum(1)) < 1e-5
+    assert off(kl, (p * (p / q).log()).sum(1)) < 1e-5
+    assert off(chunked_kl(reference, passed), (q * (q / p).log()).sum(1)) < 1e-5  # the first is the one sampled from
+    assert off(passed.entropy, entropy) < 1e-6
+    assert not entropy.requires_grad and not kl.requires_grad and not passed.entropy.requires_grad
+
+
+def _distributions(model: Any) -> Tensor:
+    """`[sum T, V]` in float64, from plain full logits."""
+    parts = []
+    for row in rows():
+        logits = model.model(input_ids=torch.tensor([row.prompt + row.completion])).logits[0]
+        parts.append(logits[len(row.prompt) - 1 : -1].detach().double().softmax(1))
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_kl_of_a_model_against_itself_is_0(shared: bool) -> None:
+    model = language_model(shared=shared, max_tokens=20)
+    assert model.kl(model, rows()).abs().max() == 0
+    same, other = language_model(shared=not shared), language_model(seed=1)
+    assert model.kl(same, rows()).abs().max() < 1e-5  # the two paths differ by rounding alone
+    apart = model.kl(other, rows())
+    assert (apart > 0).all()
+    assert apart.mean() > 0.5
+
+
+def test_kl_is_that_of_the_completions_own_tokens() -> None:
+    """One figure for each token of each row, whatever packs they fall into."""
+    first, second = language_model(0, max_tokens=20), language_model(1)
+    alone = torch.cat([first.kl(second, [row]) for row in rows()])
+    assert off(first.kl(second, rows()), alone) < 1e-5

@@ -1,0 +1,217 @@
+"""The report's numbers against what the store holds, and against small cases worked by hand."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alignbench.report import judging
+from alignbench.report.curves import curve
+from alignbench.report.store import read_store
+from alignbench.results import read_json, read_jsonl, write_json, write_jsonl
+from tests.synthetic_store import (
+    CURVE_STEPS,
+    Synthetic,
+    as_markdown,
+    printed,
+    rows_of,
+    summarise,
+    without_style,
+    write_store,
+)
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How wide the intervals of agreement are is for test_stats to say."""
+    monkeypatch.setattr(judging, "RESAMPLES", 25)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
+    """Three specs, three seeds, gold; one seed failed."""
+    folder = write_store(tmp_path_factory.mktemp("store"), Synthetic(failed=[("kto", 1)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "RESAMPLES", 25)
+        return folder, summarise(folder)
+
+
+def evaluations(folder: Path, spec: str) -> list[Json]:
+    entry = next(cell for cell in read_json(folder / "run.json")["cells"] if cell["spec"] == spec)
+    return [read_json(path) for path in sorted((folder / entry["folder"]).glob("seed-*/evaluations/e1.json"))]
+
+
+def test_metrics_are_the_means_of_what_was_measured(reported: tuple[Path, Json]) -> None:
+    folder, summary = reported
+    row, found = rows_of(summary)["ppo"], evaluations(folder, "ppo")
+    for name in ("kl", "k1", "reward", "proxy_reward", "length"):
+        by_seed = [np.mean(evaluation["values"][name]) for evaluation in found]
+        assert row[name]["per_seed"] == pytest.approx(by_seed)
+        assert row[name]["value"] == pytest.approx(np.mean(by_seed))
+        assert row[name]["low"] < row[name]["value"] < row[name]["high"]
+        assert row[name]["n"] == 3 * 24
+    assert row["kl"]["unit"] == "nats per completion"
+    assert row["unfinished"]["value"] == pytest.approx(1 - np.mean([e["values"]["ended"] for e in found]))
+    assert row["cost"]["seconds"]["value"] == pytest.approx(np.mean(row["cost"]["seconds"]["per_seed"]))
+    assert "random effects" in row["kl"]["method"]
+    assert "bootstrap" in row["kl"]["bootstrap"]["method"]
+
+
+def test_win_rates_count_both_orders(reported: tuple[Path, Json]) -> None:
+    folder, summary = reported
+    points = {"first": 1.0, "second": 0.0}
+    for judge in ("gold", "reward", "lm"):
+        triples = [t for e in evaluations(folder, "dpo") for t in e["verdicts"][judge]["against_reference"]]
+        expected = np.mean([(points[forward] + points[swapped]) / 2 for forward, swapped, _ in triples])
+        found = summary["judges"][judge]["win_rate"]["dpo"]
+        assert found["value"] == pytest.approx(expected)
+        assert found["contradictions"] == pytest.approx(np.mean([f != s for f, s, _ in triples]))
+    assert rows_of(summary)["dpo"]["win_rate"] == summary["judges"]["gold"]["win_rate"]["dpo"]
+    assert rows_of(summary)["dpo"]["win_rate_chosen"]["value"] < rows_of(summary)["dpo"]["win_rate"]["value"]
+
+
+def test_judge_agreement_is_with_gold_on_the_rows_own_verdicts(reported: tuple[Path, Json]) -> None:
+    folder, summary = reported
+    pairs = [
+        (ours, gold)
+        for e in evaluations(folder, "ppo")
+        for ours, gold in zip(*(e["verdicts"][judge]["against_reference"] for judge in ("lm", "gold")), strict=True)
+    ]
+    expected = np.mean([ours[order] == gold[order] for ours, gold in pairs for order in (0, 1)])
+    found = rows_of(summary)["ppo"]["judge_agreement"]
+    assert found["value"] == pytest.approx(expected)
+    assert found["judge"] == "lm"
+    assert "gold" in found["against"]
+    assert found["kappa"]["value"] < found["value"]
+
+
+def test_the_frontier_averages_each_checkpoint_over_seeds_and_ends_with_the_evaluation(
+    reported: tuple[Path, Json],
+) -> None:
+    folder, summary = reported
+    points = summary["frontier"]["dpo"]
+    assert [point["step"] for point in points] == [*CURVE_STEPS, CURVE_STEPS[-1]]
+    assert [point["final"] for point in points] == [False] * 5 + [True]
+    metrics = [read_jsonl(path) for path in sorted((folder / "cells").glob("dpo-*/seed-*/metrics.jsonl"))]
+    third = [
+        row["evaluation"]["reward"] for rows in metrics for row in rows if row["step"] == 20 and "evaluation" in row
+    ]
+    assert len(third) == 3
+    assert points[2]["reward"]["per_seed"] == third
+    assert points[2]["reward"]["value"] == pytest.approx(np.mean(third))
+    assert points[-1]["kl"]["value"] == pytest.approx(rows_of(summary)["dpo"]["kl"]["value"])
+
+
+def test_training_curves_are_binned_by_completions_and_averaged_over_seeds(tmp_path: Path) -> None:
+    folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0, 1), prompts=4, pairs=2))
+    for seed in (0, 1):
+        rows = [{"step": i + 1, "completions": 4 * (i + 1), "loss": 10.0 * seed + i} for i in range(60)]
+        write_jsonl(next((folder / "cells").glob(f"*/seed-{seed}")) / "metrics.jsonl", rows)
+    found = curve(read_store(folder).cells[0].seeds, "loss")
+    assert found is not None
+    assert found.mean[:2] == pytest.approx([5.5, 7.5])  # steps 1 and 2, then 3 and 4, of both seeds
+    assert found.low[0] == pytest.approx(0.5)
+    assert found.high[0] == pytest.approx(10.5)
+    assert found.x[0] == pytest.approx(4.0)  # the middle of the first 8 of 240 completions
+    assert curve(read_store(folder).cells[0].seeds, "score") is None
+
+
+def test_one_seed_is_conditional_on_it(tmp_path: Path) -> None:
+    summary = summarise(write_store(tmp_path, Synthetic(seeds=(4,), prompts=10, pairs=6)))
+    assert "conditional on this seed" in summary["rows"][0]["kl"]["method"]
+    assert "conditional on seed 4" in summary["conditional_on"]
+    assert "conditional on seed 4" in as_markdown(summary)
+
+
+def test_all_pairs_are_compared_and_an_insignificant_difference_is_called_so(reported: tuple[Path, Json]) -> None:
+    _, summary = reported
+    rows = rows_of(summary)
+    found = summary["comparisons"]
+    assert [(c["a"], c["b"]) for c in found] == list(itertools.combinations(["dpo", "kto", "ppo"], 2))
+    for each in found:
+        assert each["p_holm"] >= each["p"] >= max(each["p_sign_flip"], 0)
+        assert each["significant"] == (each["p_holm"] < 0.05)
+    with_ppo = found[1]
+    assert with_ppo["seeds"] == [0, 1, 2]
+    assert with_ppo["difference"]["value"] == pytest.approx(
+        rows["dpo"]["win_rate"]["value"] - rows["ppo"]["win_rate"]["value"]
+    )
+    # kto lost seed 1: it is compared on the seeds that both have
+    assert found[0]["seeds"] == [0, 2]
+    kept = [rows["dpo"]["win_rate"]["per_seed"][i] for i in (0, 2)]
+    assert found[0]["difference"]["value"] == pytest.approx(np.mean(kept) - rows["kto"]["win_rate"]["value"])
+    lines = [line for line in as_markdown(summary).splitlines() if "p(Holm)" in line]
+    assert [line.endswith(", not significant") for line in lines] == [not c["significant"] for c in found]
+
+
+def test_a_large_difference_is_significant(tmp_path: Path) -> None:
+    folder = write_store(tmp_path, Synthetic(specs=("good", "bad"), prompts=40, pairs=4))
+    for spec, outcome in (("good", "first"), ("bad", "second")):
+        for path in (folder / "cells").glob(f"{spec}-*/seed-*/evaluations/e1.json"):
+            evaluation = read_json(path)
+            triples = evaluation["verdicts"]["gold"]["against_reference"]
+            for i in range(5, len(triples)):
+                triples[i] = [outcome, outcome, None]
+            write_json(path, evaluation)
+    summary = summarise(folder)
+    assert summary["comparisons"][0]["significant"]
+    assert re.search(r"good - bad: \+0\.[0-9]+ .*, significant", without_style(printed(summary)))
+
+
+@pytest.fixture
+def held_out(tmp_path: Path) -> Json:
+    """Four held-out pairs worked by hand, beside a run of one spec."""
+    folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0,), prompts=6, pairs=4))
+    info: Json = {
+        "votes": [[True, True], [True, False], [False, False], [True, True]],
+        "gold": [1.0, 0.5, -0.2, 2.0],
+        "verdicts": {
+            # `reward` prefers chosen three times of four, `lm` names whatever it is shown first
+            "reward": [["first", "first", 1.0]] * 3 + [["second", "second", -1.0]],
+            "lm": [["first", "second", 0.0]] * 4,
+        },
+    }
+    write_json(folder / "stages/held_out-h1/verdicts.json", info)
+    return summarise(folder)
+
+
+def test_agreement_on_held_out_pairs_by_hand(held_out: Json) -> None:
+    summary = held_out
+    human = summary["human_human"]
+    assert human["raw"]["value"] == pytest.approx(3 / 4)
+    assert human["kappa"]["value"] == pytest.approx(1 / 2)  # chance is 1/2 in positions
+    assert summary["human_gold"]["raw"]["value"] == pytest.approx(7 / 8)
+    reward = summary["judges"]["reward"]["held_out"]
+    assert reward["against_gold"]["raw"]["value"] == pytest.approx(2 / 4)
+    assert reward["against_labels"]["raw"]["value"] == pytest.approx(3 / 8)  # votes it shares: 2, 1, 0 and 0 of 8
+    assert reward["self"]["position_bias"]["value"] == 0
+    assert summary["judges"]["gold"]["held_out"]["against_labels"] is None
+
+
+def test_a_judge_that_names_what_it_reads_first_is_found_out(held_out: Json) -> None:
+    summary = held_out
+    lm = summary["judges"]["lm"]["held_out"]
+    assert lm["self"]["position_bias"]["value"] == 1
+    assert lm["self"]["self_agreement"]["value"] == 0
+    assert lm["against_gold"]["raw"]["value"] == pytest.approx(1 / 2)
+    assert lm["against_gold"]["kappa"]["value"] == pytest.approx(0)
+
+
+def test_ties_are_counted_and_left_out(tmp_path: Path) -> None:
+    folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0,), prompts=6, pairs=4))
+    verdicts = {
+        "reward": [["tie", "tie", 0.0], ["first", "first", 1.0], ["first", "first", 1.0], ["second", "second", -1.0]]
+    }
+    info = {"votes": [[True]] * 4, "gold": None, "verdicts": verdicts}
+    write_json(folder / "stages/held_out-h1/verdicts.json", info)
+    found = summarise(folder)["judges"]["reward"]["held_out"]["against_labels"]
+    assert found["raw"]["value"] == pytest.approx(2 / 4)
+    assert found["without_ties"]["raw"]["value"] == pytest.approx(2 / 3)
+    assert found["ties"] == pytest.approx(1 / 4)

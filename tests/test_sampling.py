@@ -1,0 +1,175 @@
+"""Sampling: from the very distribution that is scored, from a seed of its own, to the end token and no further."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from alignbench import Tokens
+from alignbench.logprobs import LanguageModel
+from alignbench.logprobs import Path as ScoringPath
+from alignbench.models import Policy, load_policy
+from alignbench.sampling import sample
+from tests.small import BOS, EOS, FAMILIES, VOCABULARY, full_logps, ids, off, policy
+
+PROMPTS = [
+    Tokens((BOS, 7), (), 1),
+    Tokens((BOS, 9, EOS, 11, 12), (), 2),  # the end token stands in the prompt
+    Tokens((BOS, *ids(random.Random(0), 12)), (), 3),
+]
+
+
+def soft(seed: int = 0, family: str = "llama") -> Policy:
+    """A policy whose distributions are flatter: the ten least likely of the 60 tokens hold 5 %, the likeliest 5 %."""
+    model = policy(family, seed)
+    with torch.no_grad():
+        model.model.get_output_embeddings().weight.mul_(0.4)
+    return model
+
+
+def next_probabilities(model: Policy, prompt: tuple[int, ...], temperature: float = 1.0) -> Tensor:
+    """`[V]`, in float64, from plain full logits."""
+    with torch.no_grad():
+        logits = model.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+    return (logits.double() / temperature).softmax(0)
+
+
+def p_value(counts: Sequence[int], probabilities: Tensor) -> float:
+    """Of a chi-square test; cells of fewer than 5 expected are taken together."""
+    n, total = sum(counts), float(probabilities.sum())
+    assert total == pytest.approx(1, abs=1e-5)
+    expected = (probabilities.double() / total * n).tolist()
+    cells = [(c, e) for c, e in zip(counts, expected, strict=True) if e >= 5]
+    rest = [(c, e) for c, e in zip(counts, expected, strict=True) if e < 5]
+    if rest:
+        cells.append((sum(c for c, _ in rest), sum(e for _, e in rest)))
+    assert len(cells) > 20
+    return float(stats.chisquare([c for c, _ in cells], [e for _, e in cells]).pvalue)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    """A policy from a folder with sampling defaults of its own, which must all be ignored."""
+    folder = tmp_path_factory.mktemp("model")
+    soft().save(folder)
+    defaults = {"do_sample": True, "top_k": 5, "temperature": 0.1, "repetition_penalty": 3.0, "top_p": 0.5}
+    defaults |= {"min_p": 0.05, "suppress_tokens": [7, 8], "min_new_tokens": 2, "max_length": 3}
+    (folder / "generation_config.json").write_text(json.dumps(defaults))
+    return load_policy(folder)
+
+
+@pytest.fixture(scope="module")
+def drawn(loaded: Policy) -> list[Tokens]:
+    """20,000 samples of two tokens of each prompt; the prompts of unequal length stand in one batch."""
+    return sample(loaded, PROMPTS * 20_000, seed=1, max_new_tokens=2, batch_size=6000)
+
+
+def test_first_tokens_are_as_frequent_as_they_are_probable(loaded: Policy, drawn: list[Tokens]) -> None:
+    for prompt in PROMPTS:
+        counts = Counter(row.completion[0] for row in drawn if row.prompt_id == prompt.prompt_id)
+        p = next_probabilities(loaded, prompt.prompt)
+        assert float(p.sort().values[:10].sum()) > 0.01, "cutting to the 50 likeliest would not be seen"
+        assert p_value([counts[token] for token in range(VOCABULARY)], p) > 0.001
+
+
+def test_completions_are_as_frequent_as_their_score_says(loaded: Policy, drawn: list[Tokens]) -> None:
+    """Sequences of two tokens, scored by the path that the losses use."""
+    scorer = LanguageModel(loaded, ScoringPath(True), max_tokens=1000)
+    prompt = PROMPTS[0]
+    every = [Tokens(prompt.prompt, (EOS,))]
+    every += [Tokens(prompt.prompt, (a, b)) for a in range(VOCABULARY) for b in range(VOCABULARY) if a != EOS]
+    with torch.no_grad():
+        logps = scorer.forward(every).logps.split([len(row.completion) for row in every])
+    p = torch.stack([part.double().sum().exp() for part in logps])
+    counts = Counter(row.completion for row in drawn if row.prompt_id == prompt.prompt_id)
+    assert set(counts) <= {row.completion for row in every}
+    assert p_value([counts[row.completion] for row in every], p) > 0.001
+
+
+def test_temperature() -> None:
+    model, prompt = soft(), PROMPTS[0]
+    for temperature in (0.6, 2.0):
+        rows = sample(model, [prompt] * 5000, 3, 1, temperature, batch_size=5000)
+        counts = Counter(row.completion[0] for row in rows)
+        seen = [counts[token] for token in range(VOCABULARY)]
+        assert p_value(seen, next_probabilities(model, prompt.prompt, temperature)) > 0.001
+        assert p_value(seen, next_probabilities(model, prompt.prompt)) < 1e-6
+
+
+@pytest.mark.parametrize("family", [*FAMILIES])
+def test_what_is_drawn_from_is_what_is_scored(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token by token, with a cache and left padding, for all kinds of models: the probabilities are the scored ones."""
+    draw, seen = torch.multinomial, []
+
+    def recording(probabilities: Tensor, *given: object, **named: object) -> Tensor:
+        seen.append(probabilities.clone())
+        return draw(probabilities, *given, **named)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(torch, "multinomial", recording)
+    model = policy(family)
+    rows = sample(model, PROMPTS, seed=0, max_new_tokens=6)
+    assert max(len(row.completion) for row in rows) == len(seen) == 6
+    with torch.no_grad():
+        for i, row in enumerate(rows):
+            p = torch.stack([seen[t][i, token] for t, token in enumerate(row.completion)])
+            assert off(p.log(), full_logps(model, row)) < 1e-4
+
+
+def test_a_seed_gives_the_same_samples_and_another_gives_others() -> None:
+    model, prompts = soft(), PROMPTS * 5
+    first = sample(model, prompts, seed=5, max_new_tokens=6)
+    assert sample(model, prompts, seed=5, max_new_tokens=6) == first
+    assert sample(model, prompts, seed=6, max_new_tokens=6) != first
+    assert len({row.completion for row in first if row.prompt_id == 1}) == 5  # equal prompts draw for themselves
+
+
+def test_the_global_generator_is_neither_read_nor_moved() -> None:
+    model = soft()
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = sample(model, PROMPTS, seed=5, max_new_tokens=6)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert sample(model, PROMPTS, seed=5, max_new_tokens=6) == first
+
+
+def likes_to_end() -> Policy:
+    """A policy that ends about one time in five at each token."""
+    model = soft(family="gpt-neox")
+    head = model.model.get_output_embeddings()
+    with torch.no_grad():
+        before = next_probabilities(model, PROMPTS[0].prompt)[EOS]
+        state = model.model(input_ids=torch.tensor([PROMPTS[0].prompt]), output_hidden_states=True).hidden_states[-1]
+        direction = state[0, -1] / state[0, -1].norm() ** 2
+        head.weight[EOS] += direction * (torch.logit(torch.tensor(0.2)) - torch.logit(before.float()))
+    return model
+
+
+def test_samples_end_with_the_end_token_or_at_the_limit() -> None:
+    model, prompts = likes_to_end(), PROMPTS * 40
+    rows = sample(model, prompts, seed=0, max_new_tokens=4, batch_size=50)
+    assert [(row.prompt, row.prompt_id) for row in rows] == [(p.prompt, p.prompt_id) for p in prompts]
+    for row in rows:
+        assert EOS not in row.completion[:-1]
+        assert row.ended == (row.completion[-1] == EOS)
+        assert 1 <= len(row.completion) <= 4
+        assert row.ended or len(row.completion) == 4
+    # Ended in time, ended by the very last token that was allowed, and not ended; with the prompt that holds one too.
+    kinds = {(row.ended, len(row.completion) == 4) for row in rows}
+    assert kinds == {(True, False), (True, True), (False, True)}
+    assert {row.ended for row in rows if row.prompt_id == 2} == {True, False}
+
+
+def test_temperature_0_takes_the_likeliest() -> None:
+    model = policy()
+    for row in sample(model, PROMPTS, seed=0, max_new_tokens=6, temperature=0):
+        for t, token in enumerate(row.completion):
+            assert token == int(next_probabilities(model, row.prompt + row.completion[:t]).argmax())
+    assert sample(model, PROMPTS, 1, 6, temperature=0) == sample(model, PROMPTS, 2, 6, temperature=0)
