@@ -26,14 +26,16 @@ class Stages:
 
     `model` is built when the user gives none, with a tokenizer trained on `corpus`; `supervised` and `reward` are the
     specs of the objectives that make the starting model and the reward models. `judge_lessons` are the phases of a
-    curriculum on which a small `lm` judge is trained, in the judge's own prompt; None where there is no such judge.
+    curriculum on which a small `lm` judge is trained, in the judge's own prompt, by `judge_training`; None where there
+    is no such judge.
     """
 
     supervised: str
     reward: str
     model: SmallModel
     corpus: Callable[[], Sequence[str]]
-    judge_lessons: Callable[[Sampler], Sequence[Sequence[Demonstration]]] | None = None
+    judge_lessons: Callable[[], Sequence[Sequence[Demonstration]]] | None = None
+    judge_training: Training = Training()
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,12 @@ SPECIAL: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "bos_t
 SHAPE: dict[str, Any] = {**SPECIAL, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
 LLAMA: dict[str, Any] = {**SHAPE, "intermediate_size": 48, "max_position_embeddings": CONTEXT, "initializer_range": 0.3}
 GROUPED: dict[str, Any] = {**LLAMA, "num_key_value_heads": 2}
+EAGER: dict[str, Any] = {"attn_implementation": "eager"}
 GEMMA: dict[str, Any] = {**GROUPED, "head_dim": 8, "query_pre_attn_scalar": 8}
 
 FAMILIES: dict[str, Callable[[], Any]] = {
     "llama": lambda: hf.LlamaConfig(**GROUPED),
-    "llama-eager": lambda: hf.LlamaConfig(**GROUPED, attn_implementation="eager"),
+    "llama-eager": lambda: hf.LlamaConfig(**GROUPED, **EAGER),
     "gpt2": lambda: hf.GPT2Config(
         **SPECIAL, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT, initializer_range=0.3
     ),
@@ -71,8 +72,9 @@ def _double_norms(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child).__name__.endswith("RMSNorm"):
-                norm = nn.RMSNorm(child.weight.shape[0], float(child.variance_epsilon))
-                norm.weight = child.weight
+                old: Any = child
+                norm = nn.RMSNorm(old.weight.shape[0], old.variance_epsilon)
+                norm.weight = old.weight
                 setattr(parent, name, norm)
 
 

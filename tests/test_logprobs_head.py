@@ -90,7 +90,9 @@ def test_both_paths_work_out_bfloat16_models_in_float32(path: Any) -> None:
 class Largest(TorchDispatchMode):
     """The number of elements of the largest tensor that any operation made."""
 
-    numel = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numel = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))

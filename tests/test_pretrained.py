@@ -147,14 +147,16 @@ def test_pickled_weights_are_never_read(copied: Path, tmp_path: Path) -> None:
     torch.load(copied / "pytorch_model.bin", weights_only=False)
     assert sprung.exists(), "the trap of this test works"
     sprung.unlink()
+    honest = load_file(copied / "model.safetensors")
     (copied / "model.safetensors").unlink()
     for load in (load_policy, RewardModel.load):
         with pytest.raises(InputError, match="pickled weights are not read"):
             load(copied)
-        save_file({"another": torch.ones(1)}, copied / "another.safetensors")
+    save_file({"another": torch.ones(1)}, copied / "another.safetensors")
+    for pickled in ({"weights": Trap(sprung)}, honest):
+        torch.save(pickled, copied / "pytorch_model.bin")
         with pytest.raises(InputError, match="cannot be loaded"):
-            load(copied)
-        (copied / "another.safetensors").unlink()
+            load_policy(copied)
     assert not sprung.exists()
 
 

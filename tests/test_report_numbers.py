@@ -151,6 +151,22 @@ def test_all_pairs_are_compared_and_an_insignificant_difference_is_called_so(rep
     assert [line.endswith(", not significant") for line in lines] == [not c["significant"] for c in found]
 
 
+def test_what_holm_takes_back_is_not_significant(tmp_path: Path) -> None:
+    """Six prompts of twenty differ, all in favour of a and c: sign-flip 2/64 = .031, times three comparisons .094."""
+    folder = write_store(tmp_path, Synthetic(specs=("a", "b", "c"), seeds=(0,), prompts=20, pairs=2))
+    for spec, wins in (("a", 12), ("b", 6), ("c", 12)):
+        path = next(folder.glob(f"cells/{spec}-*/seed-0/evaluations/e1.json"))
+        evaluation = read_json(path)
+        outcomes = ["first"] * wins + ["second"] * (20 - wins)
+        evaluation["verdicts"]["gold"]["against_reference"] = [[outcome, outcome, None] for outcome in outcomes]
+        write_json(path, evaluation)
+    found = summarise(folder)["comparisons"]
+    assert [each["difference"]["value"] for each in found] == pytest.approx([0.3, 0.0, -0.3])
+    assert [each["p"] for each in found] == pytest.approx([2 / 64, 1, 2 / 64])
+    assert [each["p_holm"] for each in found] == pytest.approx([6 / 64, 1, 6 / 64])
+    assert not any(each["significant"] for each in found)
+
+
 def test_a_large_difference_is_significant(tmp_path: Path) -> None:
     folder = write_store(tmp_path, Synthetic(specs=("good", "bad"), prompts=40, pairs=4))
     for spec, outcome in (("good", "first"), ("bad", "second")):

@@ -21,6 +21,7 @@ TINY = {
     "pairs": 24,
     "judge_pairs": 16,
     "demonstrations_count": 160,
+    "lessons": 16,
     "eval_prompts": 12,
     "curve_prompts": 4,
     "curve_points": 2,

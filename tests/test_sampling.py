@@ -37,7 +37,7 @@ def soft(seed: int = 0, family: str = "llama") -> Policy:
 def next_probabilities(model: Policy, prompt: tuple[int, ...], temperature: float = 1.0) -> Tensor:
     """`[V]`, in float64, from plain full logits."""
     with torch.no_grad():
-        logits = model.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+        logits: Tensor = model.model(input_ids=torch.tensor([prompt])).logits[0, -1]
     return (logits.double() / temperature).softmax(0)
 
 
@@ -59,7 +59,13 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     """A policy from a folder with sampling defaults of its own, which must all be ignored."""
     folder = tmp_path_factory.mktemp("model")
     soft().save(folder)
-    defaults = {"do_sample": True, "top_k": 5, "temperature": 0.1, "repetition_penalty": 3.0, "top_p": 0.5}
+    defaults: dict[str, object] = {
+        "do_sample": True,
+        "top_k": 5,
+        "temperature": 0.1,
+        "repetition_penalty": 3.0,
+        "top_p": 0.5,
+    }
     defaults |= {"min_p": 0.05, "suppress_tokens": [7, 8], "min_new_tokens": 2, "max_length": 3}
     (folder / "generation_config.json").write_text(json.dumps(defaults))
     return load_policy(folder)
@@ -67,8 +73,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Policy:
 
 @pytest.fixture(scope="module")
 def drawn(loaded: Policy) -> list[Tokens]:
-    """20,000 samples of two tokens of each prompt; the prompts of unequal length stand in one batch."""
-    return sample(loaded, PROMPTS * 20_000, seed=1, max_new_tokens=2, batch_size=6000)
+    """Two tokens each: 24,000 samples of the first prompt, 8,000 of the others, of unequal length and in one batch."""
+    return sample(loaded, [*PROMPTS, PROMPTS[0], PROMPTS[0]] * 8000, seed=1, max_new_tokens=2, batch_size=5000)
 
 
 def test_first_tokens_are_as_frequent_as_they_are_probable(loaded: Policy, drawn: list[Tokens]) -> None:
@@ -108,9 +114,9 @@ def test_what_is_drawn_from_is_what_is_scored(family: str, monkeypatch: pytest.M
     """Token by token, with a cache and left padding, for all kinds of models: the probabilities are the scored ones."""
     draw, seen = torch.multinomial, []
 
-    def recording(probabilities: Tensor, *given: object, **named: object) -> Tensor:
+    def recording(probabilities: Tensor, num_samples: int) -> Tensor:
         seen.append(probabilities.clone())
-        return draw(probabilities, *given, **named)  # type: ignore[call-overload, no-any-return]
+        return draw(probabilities, num_samples)
 
     monkeypatch.setattr(torch, "multinomial", recording)
     model = policy(family)
@@ -165,6 +171,18 @@ def test_samples_end_with_the_end_token_or_at_the_limit() -> None:
     kinds = {(row.ended, len(row.completion) == 4) for row in rows}
     assert kinds == {(True, False), (True, True), (False, True)}
     assert {row.ended for row in rows if row.prompt_id == 2} == {True, False}
+
+
+def test_the_token_that_closes_a_turn_ends_a_sample_too() -> None:
+    """A chat model has two end tokens: end-of-sequence, and its template's own."""
+    model = likes_to_end()
+    turn = Counter(row.completion[0] for row in sample(model, PROMPTS * 20, 0, 1) if not row.ended).most_common(1)[0][0]
+    assert model.ends == (EOS,)
+    vars(model)["ends"] = (EOS, turn)
+    rows = sample(model, PROMPTS * 40, seed=0, max_new_tokens=4)
+    assert all(row.ended == (row.completion[-1] in (EOS, turn)) for row in rows)
+    assert not any({EOS, turn} & {*row.completion[:-1]} for row in rows)
+    assert {row.completion[-1] for row in rows if row.ended and len(row.completion) < 4} == {EOS, turn}
 
 
 def test_temperature_0_takes_the_likeliest() -> None:

@@ -23,7 +23,7 @@ def weights(serving: LocalEngine) -> Tensor:
 
 @pytest.mark.parametrize("spec", ["dpo", "kto", "ppo"])
 def test_a_seed_twice_is_bit_identical_and_two_seeds_differ(spec: str) -> None:
-    runs = []
+    runs: list[tuple[Tensor, list[Any]]] = []
     for seed in (3, 3, 4):
         serving = engine(seed=seed, budget=24, rewards=reward_model())
         torch.manual_seed(len(runs))  # the global generator has no say

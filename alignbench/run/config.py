@@ -18,7 +18,8 @@ class Config:
     `objectives` are canonical specs, `files` are spec, path and source hash of
     those from a user's file. `benchmark_fields` are those of the benchmark
     that differ from its defaults. `model` (a folder or hub id) replaces the small model made from scratch; with `sft`
-    it is fine-tuned first. `reference` and `reward_model` replace what the run would make.
+    it is fine-tuned first. `reference` and `reward_model` replace what the run would make. `jobs` cells
+    run side by side on `threads` threads each.
     """
 
     objectives: tuple[str, ...]

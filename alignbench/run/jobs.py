@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from . import cells, stages
 from .config import Config
 from .stages import Report
@@ -91,6 +93,7 @@ def done(world: World, job: Job) -> bool:
 def execute(config: Config, job: Job, report: Report) -> str | None:
     """Do one job in this process; returns why it failed, or None."""
     world = world_of(config)
+    torch.set_num_threads(config.threads)
     if job.stage == "cell":
         spec = next(spec for spec in world.specs if spec.text == job.spec)
         return cells.cell(world, spec, job.seed, report)

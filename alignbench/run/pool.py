@@ -31,7 +31,6 @@ def run_jobs(config: Config, jobs: Iterable[Job], finished: set[Job], show: Show
     """
     waiting = [job for job in jobs if job not in finished]
     if config.jobs == 1 or len(waiting) == 1:
-        _threads(config.threads)
         return _in_turn(config, waiting, show)
     try:
         return _side_by_side(config, waiting, finished, show)
@@ -58,9 +57,7 @@ def _side_by_side(config: Config, waiting: list[Job], finished: set[Job], show: 
     # Spawned, not forked: a forked child would inherit the locks of the parent's thread pools.
     context = multiprocessing.get_context("spawn")
     events = context.Queue()
-    pool = ProcessPoolExecutor(
-        config.jobs, mp_context=context, initializer=_begin_worker, initargs=(events, config.threads)
-    )
+    pool = ProcessPoolExecutor(config.jobs, mp_context=context, initializer=_begin_worker, initargs=(events,))
     running: dict[Future[str | None], Job] = {}
     try:
         while waiting or running:
@@ -131,17 +128,10 @@ def _throttled(job: Job, show: Show) -> Report:
     return report
 
 
-def _threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
-
-
-def _begin_worker(events: Any, threads: int) -> None:
+def _begin_worker(events: Any) -> None:
     global _events  # noqa: PLW0603  a worker learns once where to report
     _events = events
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    _threads(threads)
     quiet()
 
 

@@ -55,8 +55,8 @@ def judge_lm(world: World, report: Report) -> None:
     """The benchmark's small language-model judge, from the starting model, by a curriculum."""
     assert world.stages.judge_lessons is not None
     policy = load_policy(world.start_source, world.config.device)
-    lessons = world.stages.judge_lessons(world.sampler(policy, policy.context))
-    training = world.training(world.supervised)
+    lessons = world.stages.judge_lessons()
+    training = world.stages.judge_training
     log: list[Json] = []
     with whole_folder(world.stage("judge_lm")) as partial:
         for phase, items in enumerate(lessons):

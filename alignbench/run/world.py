@@ -99,7 +99,7 @@ class World:
             "cache": digest("cache", data, self.config.device, _versions(), "float32"),
             "reward": digest(reward, identity["reward model"]),
             "judge_reward": digest(reward, "judge"),
-            "judge_lm": digest("lm", start, training),
+            "judge_lm": digest("lm", start, self.stages.judge_training),
             "reference_samples": digest("samples", data, self.eval_key),
             "held_out": digest("held out", data, self.eval_key, self.config.judges, digest(reward, "judge")),
         }
