@@ -76,7 +76,15 @@ def write_store(folder: Path, what: Synthetic) -> Path:
         "warnings": [],
         "held_out": "stages/held_out-h1/verdicts.json" if what.held_out else None,
         "cells": cells,
-        "stages": [{"name": "sft", "key": "s1", "seconds": 18.2, "loss": 1.7}],
+        "stages": [
+            {"name": "start", "folder": "start-s1", "loss": 1.7, "cost": {"seconds": 18.2, "steps": 90}},
+            {
+                "name": "judge lm",
+                "folder": "judge_lm-j1",
+                "phases": [{"cost": {"seconds": 4.0}}, {"cost": {"seconds": 3.5}}],
+            },
+            {"name": "data", "folder": "data-d1"},
+        ],
     }
     write_json(folder / "run.json", run | what.run)
     return folder
@@ -189,6 +197,8 @@ def _evaluation(
             "prompt": f"this film number {i}",
             "completion": what.completion,
             "reference_completion": "a dull film .",
+            "reference_ended": i != 0,
+            "reference_reward": float(theirs[i]) if what.gold else None,
             "ended": bool(values["ended"][i]),
             "length": float(length[i]),
             "kl": float(values["kl"][i]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -185,6 +186,7 @@ LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0]
         (hf.LlamaConfig(**GROUPED, rope_parameters=YARN), 60, True),
         (hf.Phi3Config(**GROUPED, rope_parameters=LONG, original_max_position_embeddings=32), 32, True),
         (hf.Phi3Config(**GROUPED, rope_parameters=LONG, original_max_position_embeddings=32), 33, False),
+        (SimpleNamespace(use_sliding_window=False, sliding_window=8), 60, True),
         (hf.FalconConfig(alibi=False), 60, True),
         (hf.MptConfig(), 60, False),
     ],
@@ -202,3 +204,17 @@ def test_the_probe_sees_what_the_configuration_hides(monkeypatch: pytest.MonkeyP
     assert probe(window, short).shared
     assert "differs" in probe(window, [*short, long]).why  # a short probe passes a window: the longest row does not
     assert probe(policy("bloom"), short).why.startswith("the model refused the shared pass: ")
+
+
+def test_the_probe_shares_prompts_even_where_the_data_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    probed: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+
+    def recording(model: Policy, rows: Sequence[Tokens]) -> SharedForward:
+        for row in rows:
+            probed.setdefault(row.prompt, set()).add(row.completion)
+        return SharedForward(model, rows)
+
+    monkeypatch.setattr(scorer, "SharedForward", recording)
+    assert probe(policy(), [Tokens((BOS, 5 + i), (9, 10 + i, EOS)) for i in range(6)]).shared
+    assert len(probed) >= 4
+    assert all(len(completions) > 1 for completions in probed.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -308,3 +309,19 @@ def test_progress_is_shown_in_moderation_and_never_after_the_end(stage: Stage, j
         assert events[-1] == Event(job.label, 1.0, "done") and [e.fraction for e in events].count(1.0) == 1
         assert len(events) <= 8
     assert Event("cache", 0.5, "half") in stage.events
+
+
+def test_what_a_job_says_after_its_end_is_not_shown(stage: Stage) -> None:
+    def late(report: Report) -> str | None:
+        threading.Timer(0.3, report, (0.9, "late")).start()  # as one that waited in the queue
+        return None
+
+    def longer(report: Report) -> str | None:
+        time.sleep(1)
+        report(0.9, "in time")
+        time.sleep(0.3)
+        return None
+
+    stage.acts = {"late": late, "longer": longer}
+    assert stage.run(2, [Job("late"), Job("longer")]) == {}
+    assert [event.text for event in stage.events] == ["done", "in time", "done"]

@@ -47,6 +47,28 @@ def test_every_file_is_written_and_the_summary_is_what_is_returned(reported: tup
     assert summary["data"]["train_pairs"] == 600
 
 
+def test_the_table_shows_what_the_summary_says(reported: tuple[Path, Json]) -> None:
+    folder, summary = reported
+    row, text = rows_of(summary)["dpo"], (folder / "table.md").read_text()
+
+    def shown(name: str, digits: int, scale: float = 1) -> str:
+        value, low, high = (f"{scale * row[name][end]:.{digits}f}" for end in ("value", "low", "high"))
+        return f"{value} [{low}, {high}]"
+
+    cells = [shown("win_rate", 3), shown("reward", 2), shown("kl", 2), shown("judge_agreement", 3)]
+    cells += [shown("length", 1), shown("unfinished", 1, 100), f"{row['cost']['seconds']['value']:.1f} s, 32k tok"]
+    assert f"| dpo | {' | '.join(cells)} |" in text
+    assert "win rate (judge gold) | reward (gold) | KL (nats) | agreement (judge lm) | length (tokens)" in text
+
+
+def test_the_page_shows_samples_beside_the_reference(reported: tuple[Path, Json]) -> None:
+    text = (reported[0] / "report.html").read_text()
+    assert text.count("a good film . it moved me") == 3 * 4  # three specs, four prompts
+    assert text.count("a dull film .") == 4
+    assert "start 18.2 s, judge lm 7.5 s, data" in text
+    assert 'a dull film .<span class="quiet"> (cut off)</span>' in text
+
+
 def test_a_second_report_is_the_same_to_the_byte_and_leaves_nothing_old(tmp_path: Path) -> None:
     folder = write_store(tmp_path, Synthetic(prompts=8, pairs=6, seeds=(0, 1)))
     write_report(folder)

@@ -231,3 +231,22 @@ def test_ties_are_counted_and_left_out(tmp_path: Path) -> None:
     assert found["raw"]["value"] == pytest.approx(2 / 4)
     assert found["without_ties"]["raw"]["value"] == pytest.approx(2 / 3)
     assert found["ties"] == pytest.approx(1 / 4)
+
+
+def test_an_unusable_answer_agrees_with_nothing(tmp_path: Path) -> None:
+    """Not with a tie of gold either, although it scores as one."""
+    folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0,), prompts=4, pairs=2))
+    path = next(folder.glob("cells/*/seed-0/evaluations/e1.json"))
+    evaluation = read_json(path)
+    ours = [["unparsed", "refused"], ["tie", "tie"], ["first", "first"], ["first", "unparsed"]]
+    gold = [["tie", "tie"], ["tie", "tie"], ["first", "first"], ["first", "first"]]
+    for judge, outcomes in (("lm", ours), ("gold", gold)):
+        evaluation["verdicts"][judge]["against_reference"] = [[*pair, None] for pair in outcomes]
+    write_json(path, evaluation)
+    summary = summarise(folder)
+    assert rows_of(summary)["dpo"]["judge_agreement"]["value"] == pytest.approx(5 / 8)
+    found = summary["judges"]["lm"]["against"]["gold"]
+    assert found["raw"]["value"] == pytest.approx(5 / 8)
+    assert found["ties"] == pytest.approx(5 / 8)
+    assert found["without_ties"]["raw"]["value"] == 1
+    assert summary["judges"]["lm"]["unusable"] == pytest.approx(3 / 8)

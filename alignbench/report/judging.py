@@ -23,11 +23,12 @@ from .measures import Floats, generator, win_rate
 from .store import CellRecord, Store
 
 RESAMPLES = 500
+UNUSABLE = -1.0  # the label of a refusal or of what could not be parsed: nothing agrees with it
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """Two raters' labels of the same items, 1, 1/2 (no winner) or 0, and the prompt of each item: `[N]` each."""
+    """Two raters' labels of the same items, 1, 0, 1/2 (a tie) or unusable, and the prompt of each item: `[N]` each."""
 
     a: Floats
     b: Floats
@@ -65,11 +66,12 @@ def _quality(store: Store, judge: str) -> Json:
 def agree(ratings: Ratings | None, purpose: str) -> Json | None:
     """Raw agreement, Cohen's kappa (with intervals) and Krippendorff's alpha; a tie agrees with a tie alone.
 
-    `without_ties` leaves out the items in which either names no winner; None where there are no such items.
+    `ties` is the share of items in which either names no winner, `without_ties` what remains without them; None where
+    there are no such items.
     """
     if ratings is None or not len(ratings.a):
         return None
-    decided = (ratings.a != 0.5) & (ratings.b != 0.5)
+    decided = np.isin(ratings.a, (0, 1)) & np.isin(ratings.b, (0, 1))
     kept = Ratings(ratings.a[decided], ratings.b[decided], ratings.clusters[decided])
     without = _statistics(kept, f"{purpose}/decided") if decided.any() and not decided.all() else None
     return _statistics(ratings, purpose) | {"ties": float(1 - decided.mean()), "without_ties": without}
@@ -110,10 +112,10 @@ def with_itself(verdicts: Sequence[tuple[Verdict, int]], purpose: str) -> Json |
     }
 
 
-def points(verdicts: Sequence[Verdict]) -> Floats:
-    """`[2, N]`: forward and swapped answers as 1 (`first` won), 0, or 1/2 for anything else."""
-    scored = {"first": 1.0, "second": 0.0}
-    answers = [[scored.get(v.forward, 0.5), scored.get(v.swapped, 0.5)] for v in verdicts]
+def points(verdicts: Sequence[Verdict], unusable: float = UNUSABLE) -> Floats:
+    """`[2, N]`: forward and swapped answers as 1 (`first` won), 0, 1/2 (a tie) or `unusable`."""
+    labels = {"first": 1.0, "second": 0.0, "tie": 0.5}
+    answers = [[labels.get(v.forward, unusable), labels.get(v.swapped, unusable)] for v in verdicts]
     return np.array(answers, dtype=np.float64).reshape(-1, 2).T
 
 
@@ -123,7 +125,9 @@ def row_ratings(cell: CellRecord, judge: str, other: str) -> Ratings | None:
     if first is None or second is None:
         return None
     seeds, prompts = len(first), len(first[0])
-    a, b = (points([verdict for row in rows for verdict in row]).reshape(-1) for rows in (first, second))
+    flat = ([verdict for row in rows for verdict in row] for rows in (first, second))
+    # Two labels, so that two judges who both fail do not agree.
+    a, b = (points(each, label).reshape(-1) for each, label in zip(flat, (UNUSABLE, 2 * UNUSABLE), strict=True))
     return Ratings(a, b, np.tile(np.arange(prompts), 2 * seeds))
 
 

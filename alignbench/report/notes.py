@@ -47,8 +47,12 @@ def _judge(judge: Json) -> list[str]:
 
 
 def _agreement(found: Json) -> str:
-    ties = f", {found['ties']:.1%} without a winner" if found["ties"] else ""
-    return f"{_estimate(found['raw'], 3)}, kappa {_estimate(found['kappa'], 2)}{ties}"
+    shown = f"{_estimate(found['raw'], 3)}, kappa {_estimate(found['kappa'], 2)}"
+    decided = found["without_ties"]
+    if decided:
+        shown += f"; {found['ties']:.1%} without a winner, the rest {_estimate(decided['raw'], 3)}"
+        shown += f", kappa {_estimate(decided['kappa'], 2)}"
+    return shown
 
 
 def _estimate(found: Json, digits: int, plus: bool = False) -> str:

@@ -36,9 +36,9 @@ def write_page(summary: Json, table: Table, plots: Sequence[Path], examples: Seq
     )
     environment.filters |= {"count": count, "duration": duration, "number": number}
     images = [(TITLES.get(path.stem, path.stem), base64.b64encode(path.read_bytes()).decode("ascii")) for path in plots]
-    seconds = sum(stage.get("seconds") or 0 for stage in summary["stages"])
+    stages = [(plain(stage["name"]), _seconds(stage)) for stage in summary["stages"]]
     page = environment.get_template("report.html").render(
-        summary=_visible(summary), table=table, images=images, examples=_visible(examples), stage_seconds=seconds,
+        summary=_visible(summary), table=table, images=images, examples=_visible(examples), stages=stages,
         visible=plain,
     )  # fmt: skip
     return page + "\n"
@@ -50,14 +50,21 @@ def examples(store: Store) -> list[Json]:
     for cell in store.cells:
         for record in cell.evaluated[:1]:
             for row in samples(record, SHOWN_PROMPTS):
-                first = [_example("reference", row.get("reference_completion"), None, True)]
+                theirs = (row[f"reference_{name}"] for name in ("completion", "reward", "ended"))
+                first = [_example("reference", *theirs)]
                 entry = found.setdefault(row["prompt_id"], {"prompt": row["prompt"], "completions": first})
-                entry["completions"].append(_example(cell.spec, row["completion"], row.get("reward"), row["ended"]))
+                entry["completions"].append(_example(cell.spec, row["completion"], row["reward"], row["ended"]))
     return list(found.values())
 
 
-def _example(spec: str, text: str | None, reward: float | None, ended: bool) -> Json:
-    return {"spec": spec, "text": text or "–", "reward": reward, "ended": ended}
+def _example(spec: str, text: str, reward: float | None, ended: bool) -> Json:
+    return {"spec": spec, "text": text, "reward": reward, "ended": ended}
+
+
+def _seconds(stage: Json) -> float | None:
+    """How long a stage trained, all its phases together; None where it trained nothing."""
+    costs = [part["cost"]["seconds"] for part in stage.get("phases", [stage]) if "cost" in part]
+    return sum(costs) if costs else None
 
 
 def _visible(value: Any) -> Any:

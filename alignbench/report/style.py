@@ -54,7 +54,7 @@ _SETTINGS: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
     "text.parse_math": False,  # a dollar sign in a spec is a dollar sign
-    "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,
 }
 
 

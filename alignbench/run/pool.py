@@ -123,7 +123,7 @@ def _throttled(job: Job, show: Show) -> Report:
         now = time.monotonic()
         if now - last >= EVERY:
             last = now
-            show(Event(job.label, fraction, text))
+            show(Event(job.label, min(fraction, 0.99), text))  # only the pool says that a job is over
 
     return report
 
