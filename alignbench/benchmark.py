@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from .models import SmallModel
@@ -35,7 +35,7 @@ class Stages:
     model: SmallModel
     corpus: Callable[[], Sequence[str]]
     judge_lessons: Callable[[], Sequence[Sequence[Demonstration]]] | None = None
-    judge_training: Training = Training()
+    judge_training: Training = field(default_factory=Training)
 
 
 @dataclass(frozen=True)

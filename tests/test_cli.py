@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def refused(*arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 def test_a_run_from_start_to_table(tmp_path: Path) -> None:
     """In a process of its own, from another folder: the files are there, the table names every row."""
     arguments = ["run", "--objectives", "dpo,kto,ppo", "--benchmark", TINY, "--seeds", "2", "--jobs", "1"]
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-m", "alignbench.cli", *arguments],
         cwd=tmp_path,
         capture_output=True,
@@ -63,7 +64,7 @@ def test_a_run_from_start_to_table(tmp_path: Path) -> None:
         assert row["kl"]["value"] >= 0
         assert row["spec"] in done.stdout
     # The same again is all there; the report can be made without any of the models.
-    again = subprocess.run(  # noqa: S603
+    again = subprocess.run(
         [sys.executable, "-m", "alignbench.cli", "report", str(folder)], capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stderr
@@ -109,7 +110,7 @@ LINES = [{"prompt": f"Question {i}?", "chosen": f"A good answer {i}.", "rejected
 UNPAIRED = [{"prompt": f"Q{i}?", "completion": f"Answer {i}.", "label": i % 2 == 0} for i in range(40)]
 
 
-def write(path: Path, rows: list[dict[str, object]]) -> str:
+def write(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 

@@ -220,6 +220,16 @@ def test_a_judge_that_names_what_it_reads_first_is_found_out(held_out: Json) -> 
     assert lm["against_gold"]["kappa"]["value"] == pytest.approx(0)
 
 
+def test_perfect_agreement_has_an_interval(tmp_path: Path) -> None:
+    """Four pairs of four: the exact binomial bound, .025^(1/4) = .398; both orders of a pair are no eight chances."""
+    folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0,), prompts=6, pairs=4))
+    info = {"votes": [[True]] * 4, "gold": None, "verdicts": {"reward": [["first", "first", 1.0]] * 4}}
+    write_json(folder / "stages/held_out-h1/verdicts.json", info)
+    raw = summarise(folder)["judges"]["reward"]["held_out"]["against_labels"]["raw"]
+    assert (raw["value"], raw["high"], raw["n"]) == (1, 1, 8)
+    assert raw["low"] == pytest.approx(0.025**0.25)
+
+
 def test_ties_are_counted_and_left_out(tmp_path: Path) -> None:
     folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0,), prompts=6, pairs=4))
     verdicts = {

@@ -126,7 +126,7 @@ def test_every_cell_has_its_files(finished: Path) -> None:
         rows = read_jsonl(cell / "metrics.jsonl")
         points = [row for row in rows if "evaluation" in row]
         assert points[0]["evaluation"]["kl"] == 0.0, "before training the policy is the reference"
-        assert len(points) == 1 + TINY["curve_points"] 
+        assert len(points) == 1 + TINY["curve_points"]
         assert all(row["evaluation"]["kl"] >= 0 for row in points) and points[-1]["evaluation"]["k1"] != 0
         assert len(read_jsonl(next(cell.glob("samples-*.jsonl")))) == TINY["eval_prompts"]
 

@@ -39,11 +39,7 @@ def path_from_config(config: object, longest: int) -> Path:
     def get(name: str) -> Any:
         return getattr(config, name, None)
 
-    if (
-        get("alibi")
-        or get("position_embedding_type") == "alibi"
-        or get("model_type") in ("bloom", "mpt")
-    ):
+    if get("alibi") or get("position_embedding_type") == "alibi" or get("model_type") in ("bloom", "mpt"):
         return Path(False, "ALiBi positions")
     window = get("sliding_window") if get("use_sliding_window") in (None, True) else None
     if window and longest > int(window):

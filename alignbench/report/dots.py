@@ -153,9 +153,7 @@ def _names(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _hole(axes: Axes, place: int) -> None:
-    axes.annotate(
-        "no value", (0.5, place), xycoords=("axes fraction", "data"), color=GREY, ha="center", va="center", fontsize=8
-    )
+    axes.annotate("no value", (0.02, place), xycoords=("axes fraction", "data"), color=GREY, va="center", fontsize=8)
 
 
 def _height(rows: int, series: int) -> float:

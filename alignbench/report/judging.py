@@ -80,10 +80,19 @@ def agree(ratings: Ratings | None, purpose: str) -> Json | None:
 def _statistics(ratings: Ratings, purpose: str) -> Json:
     alpha = agreement.krippendorff_alpha(np.stack([ratings.a, ratings.b], axis=1))
     return {
-        "raw": estimate(ratings, agreement.raw_agreement, f"{purpose}/raw"),
+        "raw": _raw(ratings, f"{purpose}/raw"),
         "kappa": estimate(ratings, agreement.cohens_kappa, f"{purpose}/kappa"),
         "alpha": None if math.isnan(alpha) else alpha,
     }
+
+
+def _raw(ratings: Ratings, purpose: str) -> Json:
+    matches = ratings.a == ratings.b
+    if matches.any() and not matches.all():
+        return estimate(ratings, agreement.raw_agreement, purpose)
+    # Always or never agreeing, no resample differs: the bound that so many prompts allow.
+    alike = np.full((len(np.unique(ratings.clusters)), 1), float(matches[0]))
+    return stats.interval(alike, generator(purpose), bounds=(0, 1)).as_dict() | {"n": len(matches)}
 
 
 def estimate(ratings: Ratings, statistic: Callable[[Floats, Floats], float], purpose: str) -> Json:

@@ -27,10 +27,10 @@ from ..train import Step, train
 from .stages import Report
 from .world import World
 
-
 # What the samples file says of each prompt, and the evaluation repeats as columns.
-COLUMNS = ("kl", "k1", "length", "ended", "reward", "proxy_reward") + tuple(
-    f"reference_{name}" for name in ("reward", "proxy_reward", "length")
+COLUMNS = (
+    *("kl", "k1", "length", "ended", "reward", "proxy_reward"),
+    *("reference_reward", "reference_proxy_reward", "reference_length"),
 )
 
 

@@ -24,10 +24,17 @@ class Job:
     heavy: bool = False
 
     @property
+    def weight(self) -> float:
+        """How long it usually takes beside an offline cell; a stage that all wait for leaves the other cores idle."""
+        return WEIGHTS.get(self.stage, 1.0) * (2.5 if self.stage == "cell" and self.heavy else 1.0)
+
+    @property
     def label(self) -> str:
         seed = "" if self.seed < 0 else f" seed {self.seed}"
         return (self.spec or self.stage.replace("_", " ")) + seed
 
+
+WEIGHTS = {"start": 3.0, "data": 2.0, "cache": 0.3, "judge_lm": 2.0, "reference_samples": 0.2, "held_out": 0.1}
 
 ONCE: dict[str, Callable[[World, Report], None]] = {
     "start": stages.start,

@@ -21,6 +21,8 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.total = self.over = 0
+        self.weights: dict[str, float] = {}
+        self.finished = 0.0  # weight of the jobs that are over
         self.started = self.last_line = time.monotonic()
         self.running: dict[str, float] = {}
         self.tasks: dict[str, TaskID] = {}
@@ -47,6 +49,8 @@ class Display:
 
     def begin(self, jobs: list[Job], finished: set[Job]) -> None:
         self.total = len(jobs) - len(finished)
+        self.weights = {job.label: job.weight for job in jobs if job not in finished}
+        self.started = time.monotonic()
         if finished:
             cells = sum(job.stage == "cell" for job in finished)
             text = f"{len(finished)} of {len(jobs)} jobs are on disk already ({cells} cells): reused."
@@ -57,9 +61,11 @@ class Display:
         if ended:
             self.running.pop(event.job, None)
             self.over += 1
+            self.finished += self.weights.get(event.job, 1.0)
         else:
             self.running[event.job] = event.fraction
-        share = (self.over + sum(self.running.values())) / max(1, self.total)
+        working = sum(self.weights.get(label, 1.0) * done for label, done in self.running.items())
+        share = (self.finished + working) / max(1.0, sum(self.weights.values()))
         left = self._left(share)
         if self.console.is_terminal:
             self._bars(event, ended, share, left)
@@ -80,7 +86,7 @@ class Display:
         self.bars.update(self.whole, completed=share, text=f"{self.over}/{self.total} done, {left} left")
 
     def _left(self, share: float) -> str:
-        """Time left at the pace so far: jobs differ, so this is a rough guess until half of them are over."""
+        """Time left at the pace so far: jobs are weighed by kind, so this is rough until half of them are over."""
         if share < 0.02:
             return "time unknown"
         seconds = (time.monotonic() - self.started) * (1 - share) / share
