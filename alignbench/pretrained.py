@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import warnings
@@ -88,6 +89,20 @@ def check_vocabulary(model: Any, tokenizer: Any, source: str | Path) -> None:
             f"model {source}: its tokenizer has {needed} tokens but its embedding only {rows} rows; "
             f"give the folder the tokenizer that the model was trained with."
         )
+
+
+def fingerprint_of(source: str) -> str:
+    """A model folder by the content of its files, a hub id by its name."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    hashed = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja"):
+            hashed.update(path.name.encode())
+            with path.open("rb") as file:
+                hashed.update(hashlib.file_digest(file, "sha256").digest())
+    return f"{folder.name} ({hashed.hexdigest()[:16]})"
 
 
 def adapter_base(source: str | Path) -> str | None:

@@ -55,6 +55,7 @@ class Reviews(Benchmark):
     max_new_tokens: Count = 40
     reward_epochs: Positive = 2.0
     pairs: Count = 3000
+    eval_pairs: Count = 256
     judge_pairs: Count = 1500
     demonstrations_count: Count = 16000
     lessons: Count = 5000
@@ -82,7 +83,7 @@ class Reviews(Benchmark):
         return [Prompt(text) for text in self._openings if _part(text) == split]
 
     def preferences(self, split: Split, sample: Sampler) -> Sequence[Pair]:
-        count = {"train": self.pairs, "judge": self.judge_pairs, "eval": self.eval_prompts}[split]
+        count = {"train": self.pairs, "judge": self.judge_pairs, "eval": self.eval_pairs}[split]
         prompts = self.prompts(split)[:count]
         rng = Random(f"{self.world}/annotators/{split}")
         pairs = []

@@ -16,7 +16,7 @@ from alignbench.cli import main
 from alignbench.results import read_json
 
 TINY = (
-    "reviews:pairs=24:judge_pairs=16:demonstrations_count=160:lessons=16:eval_prompts=12:curve_prompts=4:curve_points=2"
+    "reviews:pairs=24:judge_pairs=16:eval_pairs=12:demonstrations_count=160:lessons=16:eval_prompts=12:curve_prompts=4:curve_points=2"
     ":max_new_tokens=12:layers=1:width=16"
 )
 

@@ -206,6 +206,7 @@ def test_scores_are_those_of_now_and_have_no_gradient() -> None:
     with torch.no_grad():
         serving.head.weight.mul_(2)
         serving.model.policy.model.get_output_embeddings().weight.mul_(2)
+    serving.sources.reference = None  # nor is it asked again
     fresh = scored.select(range(len(scored)))
     assert off(fresh.logps, scored.logps) > 0.1  # what may change is read anew
     assert off(fresh.values, scored.values) > 0.1

@@ -20,6 +20,7 @@ from alignbench.run.jobs import Job
 TINY = {
     "pairs": 24,
     "judge_pairs": 16,
+    "eval_pairs": 12,
     "demonstrations_count": 160,
     "lessons": 16,
     "eval_prompts": 12,

@@ -99,7 +99,7 @@ def cache(world: World, report: Report) -> None:
     """Reference log-probs of all training completions, and of the mismatched ones."""
     dataset = world.dataset("train")
     rows = [row for row, _ in dataset.as_labelled()]
-    if any("labels" in spec.plugin.needs for spec in world.specs):
+    if world.unpaired:
         rows += mismatched_rows(dataset)
     report(0.1, f"{len(rows)} completions")
 

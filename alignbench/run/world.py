@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import cached_property, lru_cache
@@ -19,7 +18,7 @@ from ..models import Policy, RewardModel, load_policy
 from ..objective import Training
 from ..plugins import Spec, find, recreate
 from ..plugins.code import source as code_of
-from ..pretrained import load_config, load_tokenizer
+from ..pretrained import fingerprint_of, load_config, load_tokenizer
 from ..records import Completion, Pair, Preferences, Prompt
 from ..results import Json, digest, read_json, read_jsonl, slug
 from ..sampling import sample
@@ -70,8 +69,10 @@ class World:
             "benchmark data and code": self.benchmark.fingerprint(),
             "model": self._model_key,
             "fine-tuned first": self.config.sft,
-            "reference": _fingerprint(self.config.reference) if self.config.reference else "the starting model",
-            "reward model": _fingerprint(self.config.reward_model) if self.config.reward_model else "trained per seed",
+            "reference": fingerprint_of(self.config.reference) if self.config.reference else "the starting model",
+            "reward model": fingerprint_of(self.config.reward_model)
+            if self.config.reward_model
+            else "trained per seed",
             "budget": self.config.budget or "completions",
             "device": self.config.device,
         }
@@ -79,7 +80,7 @@ class World:
     @cached_property
     def _model_key(self) -> str:
         if self.config.model:
-            return _fingerprint(self.config.model)
+            return fingerprint_of(self.config.model)
         return f"small, from scratch ({digest(self.stages.model)})"
 
     @cached_property
@@ -96,13 +97,18 @@ class World:
         return {
             "start": start,
             "data": data,
-            "cache": digest("cache", data, self.config.device, _versions(), "float32"),
+            "cache": digest("cache", data, self.config.device, _versions(), "float32", self.unpaired),
             "reward": digest(reward, identity["reward model"]),
             "judge_reward": digest(reward, "judge"),
             "judge_lm": digest("lm", start, self.stages.judge_training),
             "reference_samples": digest("samples", data, self.eval_key),
             "held_out": digest("held out", data, self.eval_key, self.config.judges, digest(reward, "judge")),
         }
+
+    @property
+    def unpaired(self) -> bool:
+        """Whether some objective reads completions under other prompts, so that those are cached as well."""
+        return any("labels" in spec.plugin.needs for spec in self.specs)
 
     @cached_property
     def eval_key(self) -> str:
@@ -277,20 +283,6 @@ class World:
     def judges_by_name(self) -> dict[str, tuple[str, str]]:
         """Name and argument of each judge by the label that tables show, the headline judge first."""
         return {name + (f":{argument}" if argument else ""): (name, argument) for name, argument in self.config.judges}
-
-
-def _fingerprint(source: str) -> str:
-    """A model folder by the content of its files, a hub id by its name."""
-    folder = Path(source)
-    if not folder.is_dir():
-        return source
-    hashed = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja"):
-            hashed.update(path.name.encode())
-            with path.open("rb") as file:
-                hashed.update(hashlib.file_digest(file, "sha256").digest())
-    return f"{folder.name} ({hashed.hexdigest()[:16]})"
 
 
 def _versions() -> tuple[str, str]:
