@@ -69,10 +69,8 @@ class World:
             "benchmark data and code": self.benchmark.fingerprint(),
             "model": self._model_key,
             "fine-tuned first": self.config.sft,
-            "reference": fingerprint_of(self.config.reference) if self.config.reference else "the starting model",
-            "reward model": fingerprint_of(self.config.reward_model)
-            if self.config.reward_model
-            else "trained per seed",
+            "reference": self.config.reference and fingerprint_of(self.config.reference),
+            "reward model": self.config.reward_model and fingerprint_of(self.config.reward_model),
             "budget": self.config.budget or "completions",
             "device": self.config.device,
         }
@@ -94,10 +92,12 @@ class World:
         start = digest("start", supervised, training, self.supervised.source)
         data = digest("data", start, identity["reference"])
         reward = digest("reward", data, self.training(self.reward_objective), self.reward_objective.source)
+        caches = [digest("cache", data, self.config.device, _versions(), "float32", wide) for wide in (False, True)]
         return {
             "start": start,
             "data": data,
-            "cache": digest("cache", data, self.config.device, _versions(), "float32", self.unpaired),
+            # The wider one, with the completions under other prompts as well, serves everybody where it is there.
+            "cache": caches[self.unpaired or self._stage_folder("cache", caches[True]).exists()],
             "reward": digest(reward, identity["reward model"]),
             "judge_reward": digest(reward, "judge"),
             "judge_lm": digest("lm", start, self.stages.judge_training),
@@ -117,6 +117,9 @@ class World:
     def stage(self, name: str, seed: int | None = None) -> Path:
         """Where a stage lies."""
         key = self.keys[name] if seed is None else digest(self.keys[name], seed)
+        return self._stage_folder(name, key)
+
+    def _stage_folder(self, name: str, key: str) -> Path:
         return self.config.folder / "stages" / f"{name}-{key}"
 
     def cell(self, spec: Spec) -> Path:
