@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from .batch import Completions, Coupled, Forward, Labelled, Pairs, Prompts, Tokens
 from .errors import InputError
 from .logprobs import LanguageModel
-from .models import RewardModel
 from .objective import Training
 from .reference import Reference
 from .results import derive
 from .sampling import sample
 from .tokens import Dataset, mismatched_rows
 
-Gold = Callable[[Sequence[Tokens]], Sequence[float]]
+Score = Callable[[Sequence[Tokens]], Sequence[float] | Tensor]
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Sources:
     dataset: Dataset | None = None
     demonstrations: Sequence[Tokens] = ()
     reference: Reference | None = None
-    reward_model: RewardModel | None = None
-    gold: Gold | None = None
+    reward: Score | None = None
+    gold: Score | None = None
     max_new_tokens: int = 64
 
 
@@ -175,12 +174,9 @@ class LocalEngine:
         return samples.with_scores(**given)
 
     def reward(self, samples: Completions, source: str = "model") -> Tensor:
-        if source == "gold":
-            assert self.sources.gold is not None, "an objective that reads the gold reward must list it in `needs`"
-            return torch.tensor(list(self.sources.gold(samples.tokens)), device=self.device)
-        assert self.sources.reward_model is not None, "an objective that reads rewards must list `reward` in `needs`"
-        rows = [row.prompt + row.completion for row in samples.tokens]
-        return self.sources.reward_model.score(rows).to(self.device)
+        score = self.sources.gold if source == "gold" else self.sources.reward
+        assert score is not None, "an objective that reads rewards must list `reward` (or `gold`) in `needs`"
+        return torch.as_tensor(score(samples.tokens), dtype=torch.float32, device=self.device)
 
     # the common order
 

@@ -105,6 +105,17 @@ def fingerprint_of(source: str) -> str:
     return f"{folder.name} ({hashed.hexdigest()[:16]})"
 
 
+def check_same_ids(tokenizer: Any, ours: Any, source: str | Path) -> None:
+    """Raises `InputError` where a model that scores the policy's own token ids would read other tokens in them."""
+    theirs = tokenizer.get_vocab()
+    other = next((token for token, number in ours.get_vocab().items() if theirs.get(token) != number), None)
+    if other is not None:
+        raise InputError(
+            f"model {source}: it must read the token ids of the model that is trained, and its tokenizer is another "
+            f"one (they differ in {other!r}, say); give a model of the same family."
+        )
+
+
 def adapter_base(source: str | Path) -> str | None:
     """The base model that a folder with an adapter of peft names, None for any other source."""
     path = Path(source) / ADAPTER

@@ -185,7 +185,7 @@ def engine(
         dataset=data,
         demonstrations=[chosen for chosen, _ in data.pairs],
         reference=live(language_model(reference_seed)),
-        reward_model=rewards,
+        reward=None if rewards is None else lambda rows: rewards.score([row.prompt + row.completion for row in rows]),
         gold=lambda rows: [float(len(row.completion)) for row in rows],
         max_new_tokens=max_new_tokens,
     )

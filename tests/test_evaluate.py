@@ -149,8 +149,8 @@ def test_a_completion_is_decoded_as_it_stands() -> None:
     policy = Policy(small.policy().model, tokenizer)
     text = " well , it 's  two\n lines . 🙂 "
     ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-    assert decode(policy, Tokens((1,), (*ids, END), ended=True)) == Completion(text, True)
-    assert decode(policy, Tokens((1,), ids, ended=False)) == Completion(text, False)
+    assert decode(policy.tokenizer, Tokens((1,), (*ids, END), ended=True)) == Completion(text, True)
+    assert decode(policy.tokenizer, Tokens((1,), ids, ended=False)) == Completion(text, False)
 
 
 def test_rewards_are_of_the_very_samples() -> None:

@@ -166,6 +166,19 @@ def test_a_hyper_parameter_out_of_its_range_is_refused(name: str, field: str, va
 
 
 @every
+def test_a_head_starts_with_a_spread_of_1_over_the_root_of_d_plus_1(name: str) -> None:
+    """N+ implementation details of RLHF with PPO, for reward and value heads alike."""
+    serving = engine()
+    head = create(name).init(serving)
+    if head is None:
+        return
+    weight, *biases = (parameter.detach() for parameter in head.parameters())
+    assert weight.shape == (1, serving.hidden_size)
+    assert weight.square().mean().sqrt() == pytest.approx((serving.hidden_size + 1) ** -0.5, rel=0.5)
+    assert all((bias == 0).all() for bias in biases)
+
+
+@every
 def test_a_hyper_parameter_of_no_value_or_no_number_is_refused(name: str) -> None:
     make: Any = OBJECTIVES[name]
     for field in fields(make):

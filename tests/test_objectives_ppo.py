@@ -69,11 +69,10 @@ def rollout(**fields: Any) -> tuple[LocalEngine, Any, Experience]:
     return serving, objective, batch
 
 
-def reward_alone(serving: LocalEngine, row: Tokens) -> float:
+def reward_alone(row: Tokens) -> float:
     """The classifier's own output for one sequence, which it reads at the last token."""
-    assert serving.sources.reward_model is not None
     with torch.no_grad():
-        return float(serving.sources.reward_model.model(input_ids=torch.tensor([row.prompt + row.completion])).logits)
+        return float(reward_model().model(input_ids=torch.tensor([row.prompt + row.completion])).logits)
 
 
 @torch.no_grad()
@@ -82,7 +81,7 @@ def slow_figures(serving: LocalEngine, row: Tokens) -> tuple[Tensor, Tensor, Ten
     model, reference = serving.model.policy, language_model(1).policy
     kl = full_logps(model, row) - full_logps(reference, row)
     rewards = -BETA * kl
-    rewards[-1] += reward_alone(serving, row) - (0 if row.completion[-1] == EOS else PENALTY)
+    rewards[-1] += reward_alone(row) - (0 if row.completion[-1] == EOS else PENALTY)
     sequence = torch.tensor([row.prompt + row.completion])
     states = model.model(input_ids=sequence, output_hidden_states=True).hidden_states[-1][0]
     assert serving.head is not None
@@ -129,7 +128,7 @@ def test_rewards_returns_and_values_of_every_sample() -> None:
     )
     for row, score, returns, values, old_logps in figures:
         _, rewards, expected_values = slow_figures(serving, row)
-        assert score == pytest.approx(reward_alone(serving, row), abs=1e-5)  # as the model gave it, not penalised
+        assert score == pytest.approx(reward_alone(row), abs=1e-5)  # as the model gave it, not penalised
         assert_close(returns - torch.cat([returns[1:], torch.zeros(1)]), rewards, atol=1e-4, rtol=0)
         assert_close(values, expected_values, atol=1e-5, rtol=0)
         assert off(old_logps, full_logps(serving.model.policy, row)) < 1e-5
@@ -169,7 +168,9 @@ def test_the_advantage_of_one_token_alone_whitens_to_0() -> None:
 def test_the_kl_that_is_logged_is_the_kl_that_is_trained_on() -> None:
     serving, objective, batch = rollout()
     with torch.no_grad():
-        logged = objective.metrics(batch)["kl"]
+        figures = objective.metrics(batch)
+    logged, scores = figures["kl"], figures["score"].tolist()
+    assert scores == pytest.approx([reward_alone(row) for row in batch.completions.tokens], abs=1e-5)
     expected = [slow_figures(serving, row)[0].sum().item() for row in batch.completions.tokens]
     assert logged.tolist() == pytest.approx(expected, abs=1e-4)
     with torch.no_grad():  # and it stays that of the rollout while the policy moves on

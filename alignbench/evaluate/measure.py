@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ..batch import Tokens
 from ..logprobs import LanguageModel
-from ..models import Policy, RewardModel
+from ..models import RewardModel
 from ..records import Completion, Prompt
 from ..sampling import sample
 
@@ -57,7 +58,7 @@ def measure(
     with torch.no_grad():
         kl = model.kl(reference, rows).split(lengths)
         ratio = (model.forward(rows).logps - reference.forward(rows).logps).split(lengths)
-    completions = [decode(model.policy, row) for row in rows]
+    completions = [decode(model.policy.tokenizer, row) for row in rows]
     return Measures(
         completions,
         lengths,
@@ -68,7 +69,7 @@ def measure(
     )
 
 
-def decode(policy: Policy, row: Tokens) -> Completion:
+def decode(tokenizer: Any, row: Tokens) -> Completion:
     """The text of a sampled completion, special tokens left out."""
-    text = policy.tokenizer.decode(row.completion, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    text = tokenizer.decode(row.completion, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return Completion(text, row.ended)

@@ -16,6 +16,7 @@ from ..errors import InputError, TrainingError
 from ..models import quiet
 from ..plugins import find
 from ..results import Json, canonical, read_json, write_json
+from .checks import check_models, check_needs
 from .config import Config, Event
 from .jobs import Job, done, plan
 from .pool import run_jobs
@@ -41,6 +42,8 @@ def run(config: Config, show: Callable[[Event], None], begin: Callable[[list[Job
         _check_identity(world)
         jobs = plan(world)
         finished = {job for job in jobs if done(world, job)}
+        if len(finished) < len(jobs):
+            check_models(world)
         begin(jobs, finished)
         # The identity is on disk before anything is trained: an interrupted run is known for what it is.
         write_json(config.folder / "identity.json", world.identity)
@@ -51,28 +54,6 @@ def run(config: Config, show: Callable[[Event], None], begin: Callable[[list[Job
             raise TrainingError(f"nothing could be trained, the stage {first.label} failed: {reason}")
         write_json(config.folder / "run.json", describe(fresh, config))
     return {job.label: reason for job, reason in failed.items()}
-
-
-def check_needs(world: World) -> None:
-    """Refuse objectives that this benchmark cannot serve."""
-    kind = world.benchmark.kind
-    for spec in world.specs:
-        missing = spec.plugin.needs - {"reference", "sampling", "labels", "demonstrations"}
-        missing -= {"pairs"} if kind == "pairs" else set()
-        missing -= {"gold"} if world.benchmark.has_gold else set()
-        missing -= {"reward"} if kind == "pairs" or world.config.reward_model else set()
-        if spec.plugin.trains != "policy":
-            raise InputError(f"{spec.text} trains a {spec.plugin.trains} model, not a policy: it is a stage, no row.")
-        if missing:
-            why = {
-                "pairs": "the data hold labelled completions, and pairs cannot be made of them",
-                "gold": "this benchmark has no gold reward",
-                "reward": "a reward model is trained from pairs, which the data do not hold; give --reward-model PATH",
-            }
-            need = min(missing)
-            raise InputError(f"{spec.text} needs {need}: {why[need]}.")
-    if "reward" in (name for name, argument in world.config.judges if not argument) and kind != "pairs":
-        raise InputError("judge reward is trained from pairs, which the data do not hold; use --judge lm:PATH.")
 
 
 def _check_identity(world: World) -> None:

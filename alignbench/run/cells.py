@@ -14,13 +14,15 @@ from typing import Any
 import torch
 
 from ..batch import Tokens
-from ..engine import LocalEngine, Sources
+from ..engine import LocalEngine, Score, Sources
 from ..errors import InputError, TrainingError
 from ..evaluate import judge_all, measure
+from ..evaluate.measure import decode
+from ..judges.reward import reward_scores
 from ..logprobs import LanguageModel
 from ..models import load_policy
 from ..plugins import Spec
-from ..records import Completion
+from ..records import Completion, Prompt
 from ..reference import Reference
 from ..results import Json, derive, read_json, read_jsonl, whole_folder, write_json, write_jsonl, write_text
 from ..train import Step, train
@@ -85,7 +87,7 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
     sources = Sources(
         dataset=dataset,
         reference=reference,
-        reward_model=world.reward_model(seed) if "reward" in needs else None,
+        reward=_reward(world, seed) if "reward" in needs else None,
         gold=_gold(world) if "gold" in needs else None,
         max_new_tokens=world.benchmark.max_new_tokens,
     )
@@ -133,16 +135,25 @@ def _live(world: World) -> Any:
     return logps
 
 
-def _gold(world: World) -> Any:
+def _reward(world: World, seed: int) -> Score:
+    """The run's own reward model reads the policy's ids; a user's reads the text, with a tokenizer of its own."""
+    model = world.reward_model(seed)
+    if not world.config.reward_model:
+        return lambda rows: model.score([row.prompt + row.completion for row in rows])
+    return lambda rows: reward_scores(model, *_texts(world, rows))
+
+
+def _gold(world: World) -> Score:
     def scores(rows: Sequence[Tokens]) -> list[float]:
-        texts = [
-            Completion(world.tokenizer.decode(row.completion, skip_special_tokens=True), row.ended) for row in rows
-        ]
-        found = world.benchmark.gold([world.prompt_of(row.prompt_id) for row in rows], texts)
+        found = world.benchmark.gold(*_texts(world, rows))
         assert found is not None
         return found
 
     return scores
+
+
+def _texts(world: World, rows: Sequence[Tokens]) -> tuple[list[Prompt], list[Completion]]:
+    return [world.prompt_of(row.prompt_id) for row in rows], [decode(world.tokenizer, row) for row in rows]
 
 
 def _step_row(step: Step) -> Json:

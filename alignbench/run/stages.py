@@ -20,6 +20,7 @@ from ..logprobs import Path as ScoringPath
 from ..models import Policy, as_reward_model, load_policy, small_model, small_tokenizer
 from ..objective import Training
 from ..plugins import Spec
+from ..pretrained import check_same_ids
 from ..records import Comparison, Completion, Demonstration, Pair, Prompt
 from ..reference import build_cache
 from ..results import Json, derive, read_jsonl, whole_folder, write_json, write_jsonl
@@ -72,6 +73,7 @@ def judge_lm(world: World, report: Report) -> None:
 def data(world: World, report: Report) -> None:
     """The preference data of every split; pairs may be the reference's own samples."""
     policy = load_policy(world.reference_source, world.config.device)
+    check_same_ids(policy.tokenizer, world.tokenizer, world.reference_source)
     with whole_folder(world.stage("data")) as partial:
         for i, split in enumerate(SPLITS):
             report(i / len(SPLITS), f"{split} preferences")
@@ -129,7 +131,7 @@ def reference_samples(world: World, seed: int, report: Report) -> None:
         derive(seed, "reference samples"),
         world.benchmark.max_new_tokens,
     )
-    texts = [decode(world.reference.policy, row) for row in rows]
+    texts = [decode(world.tokenizer, row) for row in rows]
     gold = world.benchmark.gold(world.eval_prompts, texts)
     judge = world.judge_reward
     proxy = None if judge is None else judge.score([row.prompt + row.completion for row in rows]).tolist()

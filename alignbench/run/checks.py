@@ -1,0 +1,60 @@
+"""What is known to be wrong before anything is trained: what this data cannot serve, models that cannot be read."""
+
+from __future__ import annotations
+
+from ..errors import InputError
+from ..judge import JudgeContext
+from ..models import RewardModel, load_policy
+from ..plugins import find
+from ..pretrained import check_same_ids, load_tokenizer
+from .world import World
+
+_NEEDS = {
+    "pairs": "the data hold labelled completions, and pairs cannot be made of them",
+    "gold": "this benchmark has no gold reward",
+    "reward": "a reward model is trained from pairs, which the data do not hold; give --reward-model PATH",
+}
+_JUDGE_NEEDS = {
+    "gold": "this benchmark has no gold reward; use another judge, `reward` say",
+    "reward": "it is trained from pairs, which the data do not hold; use --judge lm:PATH",
+    "lm": "this benchmark trains no judge of its own; name a model, lm:PATH",
+}
+
+
+def check_needs(world: World) -> None:
+    """Refuse objectives and judges that this benchmark cannot serve. Raises `InputError`."""
+    pairs, gold = world.benchmark.kind == "pairs", world.benchmark.has_gold
+    there = {"pairs": pairs, "gold": gold, "reward": pairs or bool(world.config.reward_model)}
+    for spec in world.specs:
+        if spec.plugin.trains != "policy":
+            raise InputError(f"{spec.text} trains a {spec.plugin.trains} model, not a policy: it is a stage, no row.")
+        missing = sorted(need for need in spec.plugin.needs if not there.get(need, True))
+        if missing:
+            raise InputError(f"{spec.text} needs {missing[0]}: {_NEEDS[missing[0]]}.")
+    there = {"gold": gold, "reward": pairs, "lm": world.stages.judge_lessons is not None}
+    for name, argument in world.config.judges:
+        missing = sorted(need for need in find("judge", name).needs if not there.get(need, True))
+        if missing and not argument:
+            raise InputError(f"judge {name}: {_JUDGE_NEEDS[missing[0]]}.")
+
+
+def check_models(world: World) -> None:
+    """Load once each model that the user names besides the starting one, so that a bad one shows before the training.
+
+    Raises:
+        InputError: one cannot be loaded, or it reads other token ids than the model that is trained.
+    """
+    config = world.config
+    ours = load_tokenizer(config.model) if config.model else None
+    if config.reference:
+        reference = load_policy(config.reference)
+        if ours is not None:
+            check_same_ids(reference.tokenizer, ours, config.reference)
+    if config.reward_model and any("reward" in spec.plugin.needs for spec in world.specs):
+        reward_model = RewardModel.load(config.reward_model)
+        if ours is not None:
+            check_same_ids(reward_model.tokenizer, ours, config.reward_model)
+    context = JudgeContext(world.benchmark.gold, {}, config.device)
+    for name, argument in config.judges:
+        if argument:
+            find("judge", name).open(argument, context)
