@@ -82,7 +82,7 @@ def accumulate(
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
     for rows in micro_batches(batch, engine.model.max_tokens):
-        part = batch.select(rows) if len(rows) < sequences else batch
+        part = batch.select(rows)  # whole or not: what `batches` has read already was read without a gradient
         with torch.enable_grad():
             unreduced = objective.loss(part)
             per_token = unreduced.dim() == 2

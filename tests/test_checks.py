@@ -104,7 +104,8 @@ def test_models_that_read_other_token_ids_are_refused(tmp_path: Path) -> None:
     ours, others = policy(tmp_path / "ours"), policy(tmp_path / "others", "quite other words, zzz zzz")
     same, foreign = rewards(tmp_path / "same"), rewards(tmp_path / "foreign", "quite other words, zzz zzz")
     check_models(World(config(tmp_path, objectives="ppo", model=ours, reference=ours, reward_model=same)))
-    for changes in ({"reference": others}, {"reward_model": foreign}):
+    wrong: list[dict[str, Any]] = [{"reference": others}, {"reward_model": foreign}]
+    for changes in wrong:
         with pytest.raises(InputError, match="must read the token ids of the model that is trained") as error:
             check_models(World(config(tmp_path, objectives="ppo", model=ours, **changes)))
         assert next(iter(changes.values())) in str(error.value)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from alignbench import Completions, Engine, Labelled, Objective, Tokens, create
+from alignbench import Completions, Engine, Experience, Labelled, Objective, Tokens, create
 from alignbench.models import Policy
 from alignbench.plugins import available
 from alignbench.tokens import mismatched_rows
@@ -128,6 +128,34 @@ def test_kto_agrees_with_plain_full_logits(seeds: tuple[int, int], drifts: bool)
     assert batch.mismatched_log_ratio.mean().item() == pytest.approx(drift, rel=1e-4)
     assert loss == pytest.approx(total.item(), rel=1e-5)
     assert off(gradient(serving.model.policy.model.parameters()), expected) < 1e-5
+
+
+class Reinforce(Objective[Experience]):
+    """Hands its scored samples on as they are, without selecting from them."""
+
+    paper = "none"
+    needs: ClassVar[frozenset[str]] = frozenset({"sampling"})
+
+    def batches(self, engine: Engine) -> Iterator[Experience]:
+        for prompts in engine.prompts():
+            samples = engine.score(engine.sample(prompts))
+            yield Experience(samples, samples.logps, samples.mask * 1.0)
+
+    def loss(self, batch: Experience) -> Tensor:
+        return -batch.advantages * (batch.completions.logps - batch.old_logps).exp()
+
+
+@pytest.mark.parametrize("max_tokens", [1, 1000])
+def test_samples_that_were_scored_are_scored_anew_in_the_loss(max_tokens: int) -> None:
+    serving = engine(model=language_model(max_tokens=max_tokens), batch_size=8, budget=8)
+    with torch.no_grad():
+        batch = next(Reinforce().batches(serving))
+    loss, _ = accumulate(Reinforce(), batch, serving)
+    assert loss == pytest.approx(-1, abs=1e-6)  # every ratio is 1
+    found = gradient(serving.model.policy.model.parameters())
+    n = sum(len(row.completion) for row in batch.completions.tokens)
+    torch.stack([-full_logps(serving.model.policy, row).sum() / n for row in batch.completions.tokens]).sum().backward()
+    assert off(found, gradient(serving.model.policy.model.parameters())) < 1e-5
 
 
 def test_metrics_are_reduced_like_the_loss() -> None:
