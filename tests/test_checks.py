@@ -14,7 +14,7 @@ from alignbench.errors import InputError
 from alignbench.models import SmallModel, as_reward_model, small_model, small_tokenizer
 from alignbench.plugins import parse_objectives
 from alignbench.pretrained import check_same_ids
-from alignbench.run import Config, run
+from alignbench.run import Config, run, stages
 from alignbench.run.checks import check_models, check_needs
 from alignbench.run.world import World
 
@@ -99,17 +99,26 @@ def test_a_model_that_cannot_be_loaded_shows_before_anything_is_trained(
     assert not list((tmp_path / "out").rglob("*.json")), "not even a beginning"
 
 
-def test_models_that_read_other_token_ids_are_refused(tmp_path: Path) -> None:
-    """They are given the ids of the policy's completions, so with other ids they would read another text."""
+def test_a_reference_that_reads_other_token_ids_is_refused(tmp_path: Path) -> None:
+    """It is given the ids of the policy's completions, so with other ids it would read another text."""
     ours, others = policy(tmp_path / "ours"), policy(tmp_path / "others", "quite other words, zzz zzz")
-    same, foreign = rewards(tmp_path / "same"), rewards(tmp_path / "foreign", "quite other words, zzz zzz")
-    check_models(World(config(tmp_path, objectives="ppo", model=ours, reference=ours, reward_model=same)))
-    wrong: list[dict[str, Any]] = [{"reference": others}, {"reward_model": foreign}]
-    for changes in wrong:
-        with pytest.raises(InputError, match="must read the token ids of the model that is trained") as error:
-            check_models(World(config(tmp_path, objectives="ppo", model=ours, **changes)))
-        assert next(iter(changes.values())) in str(error.value)
-    check_models(World(config(tmp_path, objectives="dpo", model=ours, judges=(("reward", foreign),))))  # it reads text
+    foreign = rewards(tmp_path / "foreign", "quite other words, zzz zzz")
+    check_models(World(config(tmp_path, objectives="ppo", model=ours, reference=ours)))
+    with pytest.raises(InputError, match="must read the token ids of the model that is trained") as error:
+        check_models(World(config(tmp_path, model=ours, reference=others)))
+    assert others in str(error.value)
+    judges = (("reward", foreign),)
+    check_models(World(config(tmp_path, objectives="ppo", model=ours, reward_model=foreign, judges=judges)))  # text
+
+
+def test_a_reference_beside_a_model_made_from_scratch_is_held_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(config(tmp_path, reference=policy(tmp_path / "others", "quite other words, zzz zzz")))
+    monkeypatch.setattr(World, "start_source", policy(tmp_path / "start"))
+    check_models(world)
+    with pytest.raises(InputError, match="must read the token ids of the model that is trained"):
+        stages.data(world, lambda fraction, text: None)
 
 
 def test_more_tokens_are_no_hindrance() -> None:
@@ -118,12 +127,3 @@ def test_more_tokens_are_no_hindrance() -> None:
     check_same_ids(theirs, ours, "theirs")
     with pytest.raises(InputError, match=r"they differ in '<\|reward\|>'"):
         check_same_ids(ours, theirs, "ours")
-
-
-def test_the_reward_model_of_a_run_is_held_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    foreign = rewards(tmp_path / "foreign", "quite other words, zzz zzz")
-    world = World(config(tmp_path, objectives="ppo", reward_model=foreign))
-    monkeypatch.setattr(World, "start_source", policy(tmp_path / "start"))  # as one made from scratch
-    check_models(world)
-    with pytest.raises(InputError, match="must read the token ids of the model that is trained"):
-        world.reward_model(0)

@@ -42,18 +42,15 @@ def check_models(world: World) -> None:
     """Load once each model that the user names besides the starting one, so that a bad one shows before the training.
 
     Raises:
-        InputError: one cannot be loaded, or it reads other token ids than the model that is trained.
+        InputError: one cannot be loaded, or the reference reads other token ids than the model that is trained.
     """
     config = world.config
-    ours = load_tokenizer(config.model) if config.model else None
     if config.reference:
         reference = load_policy(config.reference)
-        if ours is not None:
-            check_same_ids(reference.tokenizer, ours, config.reference)
+        if config.model:  # else the tokenizer is yet to be made, and the data stage holds the reference to it
+            check_same_ids(reference.tokenizer, load_tokenizer(config.model), config.reference)
     if config.reward_model and any("reward" in spec.plugin.needs for spec in world.specs):
-        reward_model = RewardModel.load(config.reward_model)
-        if ours is not None:
-            check_same_ids(reward_model.tokenizer, ours, config.reward_model)
+        RewardModel.load(config.reward_model)
     context = JudgeContext(world.benchmark.gold, {}, config.device)
     for name, argument in config.judges:
         if argument:

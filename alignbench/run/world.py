@@ -18,7 +18,7 @@ from ..models import Policy, RewardModel, load_policy
 from ..objective import Training
 from ..plugins import Spec, find, recreate
 from ..plugins.code import source as code_of
-from ..pretrained import check_same_ids, fingerprint_of, load_config, load_tokenizer
+from ..pretrained import fingerprint_of, load_config, load_tokenizer
 from ..records import Completion, Pair, Preferences, Prompt
 from ..results import Json, digest, read_json, read_jsonl, slug
 from ..sampling import sample
@@ -191,9 +191,7 @@ class World:
 
     def reward_model(self, seed: int) -> RewardModel:
         """The reward model that online objectives of this seed optimise."""
-        model = RewardModel.load(self.config.reward_model or self.stage("reward", seed), self.config.device)
-        check_same_ids(model.tokenizer, self.tokenizer, model.name)
-        return model
+        return RewardModel.load(self.config.reward_model or self.stage("reward", seed), self.config.device)
 
     @cached_property
     def judge_reward(self) -> RewardModel | None:
