@@ -60,11 +60,20 @@ class Encoder:
         is_special = self.tokenizer.convert_ids_to_tokens(last) in self._special
         return (end, last) if is_special and last != end else (end,)
 
-    def ids(self, texts: Sequence[str]) -> list[Ids]:
-        """Ids without any that the tokenizer adds of its own accord."""
+    def ids(self, texts: Sequence[str], plain: bool = False) -> list[Ids]:
+        """Ids without any that the tokenizer adds of its own accord.
+
+        `plain` reads every text as mere text: an end token that a model has written out letter by letter ends nothing.
+        """
         if not texts:
             return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+        encoded = self.tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            verbose=False,
+            split_special_tokens=plain,
+        )
         return [tuple(ids) for ids in encoded["input_ids"]]
 
     def prompt_ids(self, texts: Sequence[str]) -> list[Ids]:

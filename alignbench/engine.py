@@ -72,6 +72,7 @@ class LocalEngine:
         self.head: nn.Module | None = None
         self.generator = torch.Generator().manual_seed(derive(seed, "objective"))
         self._rollouts = 0
+        self._samples_each = 1  # completions that the last rollout drew of each prompt
 
     # what an objective may ask about
 
@@ -159,6 +160,7 @@ class LocalEngine:
         repeated = [row for row in prompts.tokens for _ in range(n)]
         seed = derive(self.seed, f"rollout/{self._rollouts}")
         self._rollouts += 1
+        self._samples_each = n
         rows = sample(self.model.policy, repeated, seed, self.sources.max_new_tokens)
         self.spent.completions += len(rows)
         self.spent.sampled_tokens += sum(len(row.completion) for row in rows)
@@ -210,7 +212,7 @@ class LocalEngine:
             left = self.budget.completions - self.spent.completions
             size = self.batch_size
             if not self.budget.seconds and not self.budget.tokens:
-                size = min(size, -(-left // max(1, completions)))
+                size = min(size, -(-left // (completions or self._samples_each)))
             yield list(islice(order, size))
 
     def _consume(self, prompt_ids: Sequence[int], completions: int) -> None:

@@ -92,7 +92,7 @@ def check_vocabulary(model: Any, tokenizer: Any, source: str | Path) -> None:
 
 
 def fingerprint_of(source: str) -> str:
-    """A model folder by the content of its files, a hub id by its name."""
+    """A model folder by the content of its files (an adapter with its base), a hub id by its name."""
     folder = Path(source)
     if not folder.is_dir():
         return source
@@ -102,7 +102,8 @@ def fingerprint_of(source: str) -> str:
             hashed.update(path.name.encode())
             with path.open("rb") as file:
                 hashed.update(hashlib.file_digest(file, "sha256").digest())
-    return f"{folder.name} ({hashed.hexdigest()[:16]})"
+    base = adapter_base(source)
+    return f"sha256 {hashed.hexdigest()[:16]}" + (f" on {fingerprint_of(base)}" if base else "")
 
 
 def check_same_ids(tokenizer: Any, ours: Any, source: str | Path) -> None:

@@ -107,7 +107,9 @@ def tokenize_each(
     except UnusableError as error:
         raise InputError(f"a judge's model cannot read a prompt: {error.reason}.") from None
     prompts = encoder.prompt_ids([prompt for prompt, _ in rendered])
-    completions = encoder.ids([completion for _, (completion,) in rendered])
+    # What a model wrote is text. Only a chat template may put special tokens around it.
+    written = [prompt.messages is None for prompt, _ in texts]
+    completions = [encoder.ids([y], plain)[0] for (_, (y,)), plain in zip(rendered, written, strict=True)]
     rows = []
     for (prompt, completion), ids, unended in zip(texts, prompts, completions, strict=True):
         answer = (encoder.ended(unended) if completion.ended else unended)[-(max_length - 2) :]

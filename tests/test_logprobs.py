@@ -144,9 +144,9 @@ def test_the_shared_path_where_it_is_right(family: str) -> None:
     [
         ("mistral-window", "sequences of 14 tokens pass the sliding window of 8"),
         ("gemma2-window", "sequences of 14 tokens pass the sliding window of 8"),
-        ("gemma2-cap", "the shared pass differs by"),  # caps its logits
-        ("cohere", "the shared pass differs by"),  # scales its logits
-        ("granite", "the shared pass differs by"),
+        ("gemma2-cap", "the model changes its logits"),
+        ("cohere", "the model changes its logits"),
+        ("granite", "the model changes its logits"),
         ("bloom", "ALiBi positions"),
         ("falcon-alibi", "ALiBi positions"),
     ],
@@ -159,6 +159,13 @@ def test_the_plain_path_where_the_shared_one_is_wrong(family: str, why: str) -> 
     assert str(path) == f"plain ({path.why})"
     scores = LanguageModel(model, path).forward(rows()).logps
     assert off(scores, flat(model, rows())) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["gemma2-cap", "cohere", "granite"])
+def test_the_probe_sees_what_no_configuration_tells(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorer, "path_from_config", lambda config, longest: Path(True))
+    path = probe(policy(family), rows())
+    assert not path.shared and path.why.startswith("the shared pass differs by")
 
 
 def test_a_window_that_no_sequence_passes_leaves_the_shared_path() -> None:

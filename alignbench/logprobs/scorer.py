@@ -51,6 +51,9 @@ def path_from_config(config: object, longest: int) -> Path:
     )
     if kind in ("dynamic", "longrope") and longest > int(original or get("max_position_embeddings") or 0):
         return Path(False, f"{kind} rotary positions beyond their original length")
+    # The probe would see this too, but only once the logits are large enough for it to matter.
+    if get("final_logit_softcapping") or get("logit_scale") not in (None, 1) or get("logits_scaling") not in (None, 1):
+        return Path(False, "the model changes its logits after the head")
     return Path(True)
 
 

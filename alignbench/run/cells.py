@@ -96,6 +96,7 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
     started = time.perf_counter()
     rows: list[Json] = [_curve_point(world, model, seed, 0, 0)]
     evaluating = time.perf_counter() - started
+    engine.spent.started += evaluating
     due, last = 1, None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -106,6 +107,7 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
                 before = time.perf_counter()
                 rows.append(_curve_point(world, model, seed, last.step, last.completions))
                 evaluating += time.perf_counter() - before
+                engine.spent.started += time.perf_counter() - before  # a budget in seconds is one of training
                 due = int(engine.progress * world.benchmark.curve_points) + 1
     assert isinstance(last, Step)
     rows.append(_curve_point(world, model, seed, last.step, last.completions))

@@ -31,6 +31,8 @@ def check_needs(world: World) -> None:
         missing = sorted(need for need in spec.plugin.needs if not there.get(need, True))
         if missing:
             raise InputError(f"{spec.text} needs {missing[0]}: {_NEEDS[missing[0]]}.")
+    if world.config.reward_model and not any("reward" in spec.plugin.needs for spec in world.specs):
+        raise InputError("--reward-model: none of the objectives optimises a reward model; leave the option out.")
     there = {"gold": gold, "reward": pairs, "lm": world.stages.judge_lessons is not None}
     for name, argument in world.config.judges:
         missing = sorted(need for need in find("judge", name).needs if not there.get(need, True))
@@ -49,7 +51,7 @@ def check_models(world: World) -> None:
         reference = load_policy(config.reference)
         if config.model:  # else the tokenizer is yet to be made, and the data stage holds the reference to it
             check_same_ids(reference.tokenizer, load_tokenizer(config.model), config.reference)
-    if config.reward_model and any("reward" in spec.plugin.needs for spec in world.specs):
+    if config.reward_model:
         RewardModel.load(config.reward_model)
     context = JudgeContext(world.benchmark.gold, {}, config.device)
     for name, argument in config.judges:
