@@ -78,6 +78,10 @@ class Benchmark(ABC):
         """Facts about the data for `run.json` (records skipped and why, say)."""
         return {}
 
+    def remarks(self) -> list[str]:
+        """What a user should know about the data before anything is trained: records skipped and why."""
+        return []
+
     @abstractmethod
     def stages(self) -> Stages:
         """The small model made when the user names none, and the judge trained for the run."""

@@ -102,6 +102,10 @@ class Files(Benchmark):
             for name, records in sources.items()
         }
 
+    def remarks(self) -> list[str]:
+        sources = [self._data, *([self._held_out] if self._held_out else [])]
+        return [f"{r.source}: {describe_skipped(r.skipped, r.total)}." for r in sources if r.skipped]
+
     def stages(self) -> Stages:
         shape = SmallModel("bytes", self.vocabulary, self.layers, self.width, context=self.context)
         return Stages("sft", "reward_model", shape, self._corpus)

@@ -95,7 +95,7 @@ def test_a_model_that_cannot_be_loaded_shows_before_anything_is_trained(
     tmp_path: Path, changes: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(InputError, match=named):
-        run(config(tmp_path, objectives="dpo,ppo", **changes), lambda event: None, lambda jobs, finished: None)
+        run(config(tmp_path, objectives="dpo,ppo", **changes), lambda event: None, lambda *_: None)
     assert not list((tmp_path / "out").rglob("*.json")), "not even a beginning"
 
 

@@ -168,7 +168,7 @@ def test_a_run_whose_data_cannot_be_made_says_why(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(pool, "execute", execute)
     config = Config(("dpo",), "reviews", str(tmp_path / "run"), judges=(("gold", ""),), seeds=1)
     with pytest.raises(TrainingError, match=r"the stage start failed: step 7: no luck with start\."):
-        run(config, lambda event: None, lambda jobs, finished: None)
+        run(config, lambda event: None, lambda *_: None)
     assert not (tmp_path / "run" / "run.json").exists()
 
 

@@ -78,7 +78,7 @@ class Log:
         self.reused: set[Job] = set()
         self.events: list[Event] = []
 
-    def begin(self, jobs: Sequence[Job], finished: set[Job]) -> None:
+    def begin(self, jobs: Sequence[Job], finished: set[Job], remarks: list[str]) -> None:
         self.jobs, self.reused = list(jobs), set(finished)
 
     @property

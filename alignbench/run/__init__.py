@@ -25,10 +25,13 @@ from .world import World, world_of
 __all__ = ["Config", "Event", "run"]
 
 
-def run(config: Config, show: Callable[[Event], None], begin: Callable[[list[Job], set[Job]], None]) -> dict[str, str]:
+def run(
+    config: Config, show: Callable[[Event], None], begin: Callable[[list[Job], set[Job], list[str]], None]
+) -> dict[str, str]:
     """Do whatever is not done yet, then leave `run.json` for the report.
 
-    `begin` is told every job and those already finished. Returns why each failed cell failed, by label.
+    `begin` is told every job, those already finished, and what there is to know about the data. Returns why each
+    failed cell failed, by label.
 
     Raises:
         InputError: an objective needs what the data do not give, the folder belongs to another configuration, ...
@@ -44,7 +47,7 @@ def run(config: Config, show: Callable[[Event], None], begin: Callable[[list[Job
         finished = {job for job in jobs if done(world, job)}
         if len(finished) < len(jobs):
             check_models(world)
-        begin(jobs, finished)
+        begin(jobs, finished, world.benchmark.remarks())
         # The identity is on disk before anything is trained: an interrupted run is known for what it is.
         write_json(config.folder / "identity.json", world.identity)
         failed = run_jobs(config, jobs, finished, show)
@@ -102,7 +105,12 @@ def describe(world: World, config: Config) -> Json:
         "versions": _versions(),
         "hardware": {"machine": platform.machine(), "system": platform.system(), "device": config.device,
                      "jobs": config.jobs, "threads": config.threads},
-        "warnings": [f"scored plainly: {info['path']['why']}"] if not info["path"]["shared"] else [],
+        "warnings": [
+            *world.benchmark.remarks(),
+            *([] if info["path"]["shared"] else [f"scored plainly: {info['path']['why']}"]),
+            *([f"{info['truncated']} of {info['train_records']} training records are cut to the context"]
+              if info["truncated"] else []),
+        ],
         "held_out": str(held_out.relative_to(config.folder)) if held_out.exists() else None,
         "stages": list(_stage_logs(world)),
         "cells": [

@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from .config import Event
 from .jobs import Job
@@ -47,7 +48,9 @@ class Display:
         if self.console.is_terminal:
             self.bars.stop()
 
-    def begin(self, jobs: list[Job], finished: set[Job]) -> None:
+    def begin(self, jobs: list[Job], finished: set[Job], remarks: list[str]) -> None:
+        for remark in remarks:
+            self.console.print(Text(remark), soft_wrap=True)
         self.total = len(jobs) - len(finished)
         self.weights = {job.label: job.weight for job in jobs if job not in finished}
         self.started = time.monotonic()
