@@ -54,11 +54,11 @@ class Reviews(Benchmark):
     eval_prompts: Count = 256
     max_new_tokens: Count = 40
     reward_epochs: Positive = 2.0
-    pairs: Count = 3000
+    pairs: Count = 2600
     eval_pairs: Count = 256
-    judge_pairs: Count = 1500
-    demonstrations_count: Count = 16000
-    lessons: Count = 5000
+    judge_pairs: Count = 2000
+    demonstrations_count: Count = 20000
+    lessons: Count = 7000
     noise: Positive = 0.3
     layers: Count = 2
     width: Count = 128
