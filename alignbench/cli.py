@@ -183,8 +183,6 @@ def default_judges(plugin: Any) -> list[tuple[str, str]]:
     judges = [("gold", "")] if plugin.has_gold else []
     judges += [("reward", "")] if plugin.kind == "pairs" else []
     judges += [("lm", "")] if plugin.stages().judge_lessons is not None else []
-    if not judges:
-        raise InputError("the data hold no pairs to train a judge from: name one, --judge lm:PATH or reward:PATH.")
     return judges
 
 

@@ -76,9 +76,11 @@ class Policy:
 
 
 def quiet() -> None:
-    """Keep the progress bars and notices of transformers out of a run's output; its errors still show."""
+    """Keep progress bars and notices of transformers and its hub client out of a run's output; errors still show."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
+    hub_logging.set_verbosity_error()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

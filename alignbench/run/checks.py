@@ -33,6 +33,8 @@ def check_needs(world: World) -> None:
             raise InputError(f"{spec.text} needs {missing[0]}: {_NEEDS[missing[0]]}.")
     if world.config.reward_model and not any("reward" in spec.plugin.needs for spec in world.specs):
         raise InputError("--reward-model: none of the objectives optimises a reward model; leave the option out.")
+    if not world.config.judges:
+        raise InputError("the data hold no pairs to train a judge from: name one, --judge lm:PATH or reward:PATH.")
     there = {"gold": gold, "reward": pairs, "lm": world.stages.judge_lessons is not None}
     for name, argument in world.config.judges:
         missing = sorted(need for need in find("judge", name).needs if not there.get(need, True))

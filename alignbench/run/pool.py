@@ -142,8 +142,10 @@ def _work(config: Config, job: Job) -> str | None:
 def _stop(pool: ProcessPoolExecutor) -> None:
     """End the workers at once; what they were writing is beside its final name and is swept up by the next run."""
     processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
     for process in processes:
         process.join(5)
+        process.kill()
+    # Waits for the pool's own thread, which ends and collects what is left where a worker had died by itself.
+    pool.shutdown(wait=True, cancel_futures=True)
