@@ -1,3 +1,5 @@
+"""Benchmark `files`: the user's own preferences."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -25,16 +27,7 @@ from alignbench import (
 from alignbench.data import Records, check_disjoint, describe_skipped, distinct_prompts, read_records
 from alignbench.data import split_by_prompt as deal
 
-
-@dataclass(frozen=True)
-class Rates:
-    """One learning rate for each kind of training."""
-
-    demonstrations: float
-    reward: float
-    offline: float
-    online: float
-
+from ._rates import PRETRAINED, Rates
 
 # A model of about a million weights made from scratch on the data, with AdamW in batches of 32. Demonstrations: on 550
 # short transcripts of Anthropic's harmless-base set, seven passes at 3e-3 reach 5.10 nats a held-out token, at 1e-3
@@ -42,9 +35,6 @@ class Rates:
 # -5.7 (chosen) and -8.4 nats (rejected). Online and reward model: not measured; the first as offline, the second as on
 # the embedded benchmark.
 SCRATCH = Rates(demonstrations=3e-3, reward=1e-3, offline=1e-4, online=1e-4)
-# A model that was trained before. Demonstrations: 2e-5, Zephyr (arXiv:2310.16944). Reward model and online: 3e-6, the
-# N+ implementation details of RLHF (arXiv:2403.17031). Offline: 1e-6, DPO (arXiv:2305.18290, appendix B).
-PRETRAINED = Rates(demonstrations=2e-5, reward=3e-6, offline=1e-6, online=3e-6)
 
 
 @dataclass(frozen=True)

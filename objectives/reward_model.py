@@ -21,7 +21,7 @@ class RewardModel(Objective[Pairs]):
     sum of the two rewards near 0 without changing their difference; it is 0 in the source of the loss.
     """
 
-    paper = "arXiv:2203.02155, eq. 1 (K = 2); centring: arXiv:2312.09244, section 3"
+    paper = "arXiv:2203.02155, eq. 1 (K = 2); centring: arXiv:2312.09244, eq. 2"
     needs: ClassVar[frozenset[str]] = frozenset({"pairs"})
     trains: ClassVar[str] = "reward"
     centring: NonNegative = 0.0
