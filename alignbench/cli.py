@@ -56,11 +56,9 @@ def run(
     from .run import run as start
     from .run.progress import Display
 
-    if fresh:
-        _delete(config.folder)
     try:
         with Display(console) as display:
-            failed = start(config, display.show, display.begin)
+            failed = start(config, display.show, display.begin, fresh)
     except KeyboardInterrupt:
         _fail("stopped: finished cells are kept; the same command goes on from there.", 130)
     summary = write_report(config.folder)
@@ -190,16 +188,6 @@ def _default_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _delete(folder: Path) -> None:
-    """Only what a run has written may go."""
-    import shutil
-
-    if folder.exists():
-        if not (folder / "identity.json").exists() and any(folder.iterdir()):
-            raise InputError(f"--fresh: {folder} holds files that no run wrote; delete it yourself or give --out.")
-        shutil.rmtree(folder)
 
 
 def _fail(message: str, code: int) -> None:

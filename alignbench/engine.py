@@ -138,6 +138,7 @@ class LocalEngine:
             self._consume([data[i][0].prompt_id for i in part if self._leads(i)], len(part))
             rows = [data[i][0] for i in part]
             mismatched = Completions.from_rows([others[i] for i in part], self)
+            self.spent.tokens += self.model.tokens(mismatched.tokens)
             desirable = torch.tensor([data[i][1] for i in part], device=self.device)
             yield Labelled(Completions.from_rows(rows, self), desirable, Coupled(lambda m=mismatched: m.log_ratio))  # type: ignore[misc]
 
@@ -163,14 +164,18 @@ class LocalEngine:
         self._samples_each = n
         rows = sample(self.model.policy, repeated, seed, self.sources.max_new_tokens)
         self.spent.completions += len(rows)
-        self.spent.sampled_tokens += sum(len(row.completion) for row in rows)
+        drawn = sum(len(row.completion) for row in rows)
+        self.spent.sampled_tokens += drawn
+        self.spent.tokens += drawn + sum(len(row.prompt) for row in rows)
         return Completions.from_rows(rows, self)
 
     def score(self, samples: Completions) -> Completions:
         with torch.no_grad():
             given = {"logps": samples.logps}
+            self.spent.tokens += self.model.tokens(samples.tokens)
             if self.sources.reference is not None:
                 given["ref_logps"] = samples.ref_logps
+                self.spent.tokens += self.model.tokens(samples.tokens)
             if self.head is not None:
                 given["values"] = samples.values
         return samples.with_scores(**given)
@@ -189,7 +194,9 @@ class LocalEngine:
         return self.sources.dataset
 
     def _order(self, count: int) -> Iterator[int]:
-        """Epoch after epoch, each a permutation of all records."""
+        """Epoch after epoch, each a permutation of all records. Raises `InputError` where there is none."""
+        if not count:
+            raise InputError("this objective asks for data that this run does not have.")
         epoch = 0
         while True:
             generator = torch.Generator().manual_seed(derive(self.seed, f"order/{epoch}"))

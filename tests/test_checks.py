@@ -53,12 +53,21 @@ def test_what_the_data_can_serve_is_not_refused(tmp_path: Path) -> None:
     check_needs(World(config(tmp_path, LABELS, "ppo", judges=(("lm", "somewhere"),), reward_model="somewhere")))
 
 
+def test_no_objective_is_judged_by_its_own_teacher(tmp_path: Path) -> None:
+    path = rewards(tmp_path / "rm")
+    with pytest.raises(InputError, match="its own teacher"):
+        check_needs(World(config(tmp_path, objectives="ppo", judges=(("reward", path),), reward_model=path)))
+    other = rewards(tmp_path / "other", "another corpus altogether")
+    check_needs(World(config(tmp_path, objectives="ppo", judges=(("reward", other),), reward_model=path)))
+
+
 @pytest.mark.parametrize(
     ("objectives", "named"),
     [
         ("dpo", "dpo needs pairs: the data hold labelled completions"),
         ("kto,ppo", "ppo needs reward: a reward model is trained from pairs, .* give --reward-model PATH"),
         ("reward_model", "trains a reward model, not a policy"),
+        ("sft", "learns from demonstrations.* no row"),
     ],
 )
 def test_objectives_that_labels_cannot_serve(tmp_path: Path, objectives: str, named: str) -> None:

@@ -115,15 +115,20 @@ def test_a_budget_of_completions_is_met_exactly(stream: str, budget: int, sizes:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_budget_of_tokens_or_seconds_replaces_that_of_completions(stream: str) -> None:
-    serving = engine(budget=Budget(completions=1, tokens=100), batch_size=5, max_new_tokens=1)
+    serving = engine(budget=Budget(completions=1, tokens=10_000), batch_size=5, max_new_tokens=1)
     with torch.no_grad():
         batches = STREAMS[stream](serving)
         assert [len(batch) for batch in islice(batches, 9)] == [5] * 9
-        serving.spent.tokens = 60
+        serving.spent.tokens = 6000
         assert serving.progress == pytest.approx(0.6)
         assert len(next(batches)) == 5
-        serving.spent.tokens = 100
+        serving.spent.tokens = 10_000
         assert next(batches, None) is None
+    # What is read outside training counts too: samples, and completions under the prompts of others.
+    serving = engine(batch_size=5, max_new_tokens=1)
+    with torch.no_grad():
+        next(iter(STREAMS[stream](serving)))
+    assert (serving.spent.tokens > 0) == (stream in ("labelled", "prompts"))
     serving = engine(budget=Budget(completions=1, seconds=1000), batch_size=5, max_new_tokens=1)
     with torch.no_grad():
         batches = STREAMS[stream](serving)

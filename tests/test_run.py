@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from alignbench.errors import InputError
+from alignbench.objective import Training
 from alignbench.plugins import parse_objectives
 from alignbench.results import read_json, read_jsonl
 from alignbench.run import Config, Event, run
 from alignbench.run.jobs import Job
+from alignbench.run.world import World
 
 TINY = {
     "pairs": 24,
@@ -191,7 +193,7 @@ def test_judges_and_evaluation_prompts_only_evaluate_again(copied: Path, change:
     before = {path: path.stat().st_mtime_ns for path in copied.glob(POLICIES)}
     log, failed = go(config(copied, "dpo,kto", **change))
     assert not failed
-    assert {"dpo seed 0", "kto seed 1", "held out"} <= log.worked
+    assert {"dpo seed 0", "kto seed 1"} <= log.worked and ("held out" in log.worked) == ("judges" in change)
     assert {path: path.stat().st_mtime_ns for path in copied.glob(POLICIES)} == before, "nothing trained again"
     cell = next(copied.glob("cells/dpo*/seed-0"))
     found = [json.loads(path.read_text()) for path in cell.glob("evaluations/*.json")]
@@ -239,6 +241,26 @@ def test_side_by_side_equals_one_after_the_other(finished: Path, tmp_path: Path)
     log, failed = go(replace(config(folder, "dpo", seeds=1), jobs=2))
     assert not failed and "dpo seed 0" in log.worked
     assert fingerprints(folder, POLICIES).items() <= fingerprints(finished, POLICIES).items()
+
+
+def test_fresh_deletes_only_when_the_new_run_can_begin(copied: Path) -> None:
+    before = fingerprints(copied, POLICIES)
+    with pytest.raises(InputError, match="is no row"):
+        run(config(copied, "sft"), print, Log().begin, fresh=True)
+    assert fingerprints(copied, POLICIES) == before, "nothing is lost by a command that is refused"
+    log = Log()
+    assert not run(config(copied, "preferred_ft", seeds=1), log.events.append, log.begin, fresh=True)
+    assert not log.reused and len(fingerprints(copied, POLICIES)) == 1
+    (copied / "identity.json").unlink()
+    with pytest.raises(InputError, match="no run wrote"):
+        run(config(copied, "preferred_ft", seeds=1), print, Log().begin, fresh=True)
+
+
+def test_another_reward_objective_measures_every_row_anew(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = World(config(copied, "dpo")).evaluation_keys()
+    monkeypatch.setattr(World, "training", lambda self, spec: Training(learning_rate=0.5))
+    new = World(config(copied, "dpo")).evaluation_keys()
+    assert old[0] != new[0], "the samples hold scores of the judge's reward model"
 
 
 def test_half_written_folders_of_a_killed_run_are_swept_up(copied: Path) -> None:

@@ -25,13 +25,15 @@ from .world import World, world_of
 __all__ = ["Config", "Event", "run"]
 
 
-def run(
-    config: Config, show: Callable[[Event], None], begin: Callable[[list[Job], set[Job], list[str]], None]
-) -> dict[str, str]:
+Begin = Callable[[list[Job], set[Job], list[str]], None]
+
+
+def run(config: Config, show: Callable[[Event], None], begin: Begin, fresh: bool = False) -> dict[str, str]:
     """Do whatever is not done yet, then leave `run.json` for the report.
 
     `begin` is told every job, those already finished, and what there is to know about the data. Returns why each
-    failed cell failed, by label.
+    failed cell failed, by label. `fresh` deletes what an earlier run left in the folder, once all that can be refused
+    without training has been.
 
     Raises:
         InputError: an objective needs what the data do not give, the folder belongs to another configuration, ...
@@ -41,7 +43,11 @@ def run(
     world_of.cache_clear()  # a plug-in may have been edited since another run of this process
     world = world_of(config)
     check_needs(world)
+    if fresh:
+        check_models(world)
     with _locked(config.folder):
+        if fresh:
+            _empty(config.folder)
         _check_identity(world)
         jobs = plan(world)
         finished = {job for job in jobs if done(world, job)}
@@ -51,12 +57,20 @@ def run(
         # The identity is on disk before anything is trained: an interrupted run is known for what it is.
         write_json(config.folder / "identity.json", world.identity)
         failed = run_jobs(config, jobs, finished, show)
-        fresh = World(config)
-        if not fresh.stage("data").exists():
+        if not world.stage("data").exists():
             first, reason = next(iter(failed.items()))
             raise TrainingError(f"nothing could be trained, the stage {first.label} failed: {reason}")
-        write_json(config.folder / "run.json", describe(fresh, config))
+        write_json(config.folder / "run.json", describe(world, config))
     return {job.label: reason for job, reason in failed.items()}
+
+
+def _empty(folder: Path) -> None:
+    """Delete what a run has written, and nothing else."""
+    if not (folder / "identity.json").exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise InputError(f"--fresh: {folder} holds files that no run wrote; delete it yourself or give --out.")
+    for path in folder.iterdir():
+        if path.name != ".lock":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _check_identity(world: World) -> None:

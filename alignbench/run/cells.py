@@ -81,6 +81,8 @@ def _what(world: World, spec: Spec, seed: int) -> Json:
 
 def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Report) -> None:
     needs = spec.plugin.needs
+    if world.config.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(world.config.device)
     model = world.load(world.start_source)
     dataset = world.dataset("train")
     reference = Reference(_live(world), world.stage("cache")) if "reference" in needs else None
@@ -110,7 +112,6 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
                 engine.spent.started += time.perf_counter() - before  # a budget in seconds is one of training
                 due = int(engine.progress * world.benchmark.curve_points) + 1
     assert isinstance(last, Step)
-    rows.append(_curve_point(world, model, seed, last.step, last.completions))
     cost = {
         "seconds": time.perf_counter() - started - evaluating,
         "steps": last.step,
@@ -118,8 +119,9 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
         "tokens": engine.spent.tokens,
         "sampled_tokens": engine.spent.sampled_tokens,
     }
-    if torch.cuda.is_available() and world.config.device.startswith("cuda"):
-        cost["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    if world.config.device.startswith("cuda"):
+        cost["peak_memory_mb"] = torch.cuda.max_memory_allocated(world.config.device) / 2**20
+    rows.append(_curve_point(world, model, seed, last.step, last.completions))
     record = {"schema": 1, "status": "done", "reason": None, **_what(world, spec, seed)}
     record |= {"consumed": engine.consumed, "cost": cost, "path": str(model.path)}
     record["warnings"] = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})

@@ -6,7 +6,7 @@ from ..errors import InputError
 from ..judge import JudgeContext
 from ..models import RewardModel, load_policy
 from ..plugins import find
-from ..pretrained import check_same_ids, load_tokenizer
+from ..pretrained import check_same_ids, fingerprint_of, load_config, load_tokenizer
 from .world import World
 
 _NEEDS = {
@@ -28,6 +28,11 @@ def check_needs(world: World) -> None:
     for spec in world.specs:
         if spec.plugin.trains != "policy":
             raise InputError(f"{spec.text} trains a {spec.plugin.trains} model, not a policy: it is a stage, no row.")
+        if "demonstrations" in spec.plugin.needs:
+            raise InputError(
+                f"{spec.text} learns from demonstrations, which come in another order than the preferences: it makes "
+                f"the starting model (--sft) and is no row of the table."
+            )
         missing = sorted(need for need in spec.plugin.needs if not there.get(need, True))
         if missing:
             raise InputError(f"{spec.text} needs {missing[0]}: {_NEEDS[missing[0]]}.")
@@ -35,6 +40,12 @@ def check_needs(world: World) -> None:
         raise InputError("--reward-model: none of the objectives optimises a reward model; leave the option out.")
     if not world.config.judges:
         raise InputError("the data hold no pairs to train a judge from: name one, --judge lm:PATH or reward:PATH.")
+    taught = world.config.reward_model and fingerprint_of(world.config.reward_model)
+    scoring = [argument for name, argument in world.config.judges if "reward" in find("judge", name).needs]
+    if taught and taught in [fingerprint_of(argument) for argument in scoring if argument]:
+        raise InputError(
+            "--judge names the very model of --reward-model: no objective may be judged by its own teacher."
+        )
     there = {"gold": gold, "reward": pairs, "lm": world.stages.judge_lessons is not None}
     for name, argument in world.config.judges:
         missing = sorted(need for need in find("judge", name).needs if not there.get(need, True))
@@ -49,10 +60,19 @@ def check_models(world: World) -> None:
         InputError: one cannot be loaded, or the reference reads other token ids than the model that is trained.
     """
     config = world.config
+    if config.model:
+        load_config(config.model), load_tokenizer(config.model)
     if config.reference:
         reference = load_policy(config.reference)
         if config.model:  # else the tokenizer is yet to be made, and the data stage holds the reference to it
             check_same_ids(reference.tokenizer, load_tokenizer(config.model), config.reference)
+        sizes = [getattr(reference.model.config, "vocab_size", None)]
+        sizes += [getattr(load_config(config.model), "vocab_size", None)] if config.model else []
+        if None not in sizes and len(set(sizes)) > 1:
+            raise InputError(
+                f"reference {config.reference}: it gives another number of logits than {config.model}, so no KL can be "
+                f"computed; give a reference of the same vocabulary size."
+            )
     if config.reward_model:
         RewardModel.load(config.reward_model)
     context = JudgeContext(world.benchmark.gold, {}, config.device)

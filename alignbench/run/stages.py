@@ -25,7 +25,7 @@ from ..records import Comparison, Completion, Demonstration, Pair, Prompt
 from ..reference import build_cache
 from ..results import Json, derive, read_jsonl, whole_folder, write_json, write_jsonl
 from ..sampling import sample
-from ..tokens import mismatched_rows, tokenize_demonstrations
+from ..tokens import Dataset, mismatched_rows, tokenize_demonstrations
 from ..train import Step, train
 from .rows import as_row, from_rows
 from .world import SPLITS, World
@@ -79,10 +79,13 @@ def data(world: World, report: Report) -> None:
             report(i / len(SPLITS), f"{split} preferences")
             records = world.benchmark.preferences(split, world.sampler(policy, policy.context))
             write_jsonl(partial / f"{split}.jsonl", [as_row(record) for record in records])
-        # The path is probed on the rows that will be trained on, by the model that every cell starts from.
+        # The path is probed on the rows that will be trained on and on the longest sequence that can be sampled, with
+        # the model that every cell starts from and with the reference.
         dataset = world.tokenized(from_rows(read_jsonl(partial / "train.jsonl")))
         rows = [row for pair in dataset.pairs for row in pair] + [row for row, _ in dataset.labelled]
-        path = probe(policy, rows)
+        path = probe(policy, [*rows, _longest_sample(world, dataset)])
+        if path.shared and world.config.reference:
+            path = probe(load_policy(world.start_source, world.config.device), [*rows, _longest_sample(world, dataset)])
         info = {
             "path": {"shared": path.shared, "why": path.why},
             "fingerprint": dataset.fingerprint,
@@ -95,6 +98,14 @@ def data(world: World, report: Report) -> None:
             "longest": max(len(row.prompt) + len(row.completion) for row in rows),
         }
         write_json(partial / "info.json", info)
+
+
+def _longest_sample(world: World, dataset: Dataset) -> Tokens:
+    """The longest prompt that is sampled from, with a completion as long as can be (its own ids, again and again)."""
+    prompts = [*world.prompt_tokens(world.eval_prompts), *dataset.prompts]
+    prompt = max(prompts, key=lambda row: len(row.prompt)).prompt
+    room = min(world.benchmark.max_new_tokens, world.context - len(prompt))
+    return Tokens(prompt, (prompt * (room // len(prompt) + 1))[: max(1, room)])
 
 
 def cache(world: World, report: Report) -> None:

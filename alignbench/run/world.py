@@ -93,16 +93,18 @@ class World:
         data = digest("data", start, identity["reference"])
         reward = digest("reward", data, self.training(self.reward_objective), self.reward_objective.source)
         caches = [digest("cache", data, self.config.device, _versions(), "float32", wide) for wide in (False, True)]
+        judge_reward = digest(reward, "judge")
+        judge_lm = digest("lm", start, self.stages.judge_training)
         return {
             "start": start,
             "data": data,
             # The wider one, with the completions under other prompts as well, serves everybody where it is there.
             "cache": caches[self.unpaired or self._stage_folder("cache", caches[True]).exists()],
             "reward": digest(reward, identity["reward model"]),
-            "judge_reward": digest(reward, "judge"),
-            "judge_lm": digest("lm", start, self.stages.judge_training),
-            "reference_samples": digest("samples", data, self.eval_key),
-            "held_out": digest("held out", data, self.eval_key, self.config.judges, digest(reward, "judge")),
+            "judge_reward": judge_reward,
+            "judge_lm": judge_lm,
+            "reference_samples": digest("samples", data, self.eval_key, judge_reward),
+            "held_out": digest("held out", data, judge_reward, judge_lm, self._judge_code),
         }
 
     @property
@@ -132,15 +134,15 @@ class World:
 
     def evaluation_keys(self) -> tuple[str, str]:
         """Key of a cell's samples, and of its verdicts on them."""
-        samples = digest(self.eval_key, self.benchmark.fingerprint())
-        return samples, digest(samples, self._judge_keys)
+        samples = digest(self.eval_key, self.benchmark.fingerprint(), self.keys["judge_reward"])
+        return samples, digest(samples, self._judge_code, self.keys["judge_lm"])
 
     @cached_property
-    def _judge_keys(self) -> list[object]:
-        """Name, argument and code of each judge, and the models that the run makes for them."""
-        made = [self.keys["judge_reward"], self.keys["judge_lm"]]
+    def _judge_code(self) -> list[object]:
+        """Name, argument and code of each judge, and the content of the models that the user names."""
         sources = [code_of(find("judge", name), "alignbench.judge") for name, _ in self.config.judges]
-        return [self.config.judges, sources, made]
+        named = [fingerprint_of(argument) for _, argument in self.config.judges if argument]
+        return [self.config.judges, sources, named]
 
     def training(self, spec: Spec) -> Training:
         """The benchmark's settings for this kind of objective, with what the spec itself sets."""
