@@ -115,10 +115,6 @@ class Margin(Paired):
     def loss(self, batch: Pairs) -> Tensor:
         return -self.beta * (batch.chosen.log_ratio - batch.rejected.log_ratio)
 
-    @staticmethod
-    def example() -> tuple[Any, Tensor]:
-        raise NotImplementedError
-
 
 @dataclass(frozen=True)
 class WithoutReference(Margin):
@@ -131,10 +127,6 @@ class Signed(Unpaired):
 
     def loss(self, batch: Labelled) -> Tensor:
         return torch.where(batch.desirable, -1, 1) * batch.completions.log_ratio
-
-    @staticmethod
-    def example() -> tuple[Any, Tensor]:
-        raise NotImplementedError
 
 
 class Streams:

@@ -129,10 +129,6 @@ class Broken(Paired):
         }
         return wrong[self.kind]
 
-    @staticmethod
-    def example() -> tuple[Pairs, Tensor]:
-        raise NotImplementedError
-
 
 @pytest.mark.parametrize(
     ("kind", "message"),

@@ -64,10 +64,6 @@ class Drifts(Objective[Labelled]):
         self.seen.append(batch.mismatched_log_ratio.tolist())
         return batch.completions.logp
 
-    @staticmethod
-    def example() -> tuple[Labelled, Tensor]:
-        raise NotImplementedError
-
 
 def test_the_drift_of_a_batch_is_the_same_in_all_its_parts() -> None:
     Drifts.seen.clear()
@@ -178,10 +174,6 @@ def test_metrics_are_reduced_like_the_loss() -> None:
                 "token": batch.mask.cumsum(1).float(),
                 "never": torch.full_like(batch.logp, math.nan),
             }
-
-        @staticmethod
-        def example() -> tuple[Completions, Tensor]:
-            raise NotImplementedError
 
     for max_tokens in (1, 1000):
         serving = engine(model=language_model(max_tokens=max_tokens), batch_size=8, budget=8)
