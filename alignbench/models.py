@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from .encoding import Encoder
 from .errors import InputError
+from .fused import fuse_activations
 from .pretrained import check_vocabulary, load_model, load_tokenizer
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
@@ -37,20 +39,34 @@ class SmallModel:
 
 @dataclass
 class Policy:
-    """A causal language model of transformers with its tokenizer, in evaluation mode: dropout is off for good."""
+    """A causal language model of transformers with its tokenizer, in evaluation mode: dropout is off for good.
+
+    `dtype` is what the passes compute in; weights, log-softmax and the optimizer's state are float32 throughout.
+    `adapter` is the wrapper of peft around `model` where an adapter is trained: the reference is then the same model
+    with its adapter off.
+    """
 
     model: Any
     tokenizer: Any
+    dtype: torch.dtype = torch.float32
+    adapter: Any = None
 
     def __post_init__(self) -> None:
         from transformers import GenerationConfig
 
         self.model.eval()
+        fuse_activations(self.model)
         self.model.generation_config = GenerationConfig()  # a folder's sampling defaults must never leak into ours
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Where passes run: autocast to `dtype`, or nothing in float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
 
     @property
     def hidden_size(self) -> int:
@@ -167,6 +183,7 @@ class RewardModel:
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model.eval()
+        fuse_activations(model)
         self.tokenizer = tokenizer
         self.name = name
         if model.config.num_labels not in (1, 2):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .batch import Batch
 from .engine import LocalEngine
 from .errors import TrainingError
+from .logprobs import LanguageModel
 from .objective import Objective, Training
 from .results import derive
 
@@ -42,6 +43,7 @@ def train(engine: LocalEngine, objective: Objective[Any]) -> Iterator[Step]:
     parameters = [p for p in engine.model.policy.model.parameters() if p.requires_grad]
     parameters += list(head.parameters()) if head is not None else []
     optimizer = _optimizer(parameters, training)
+    engine.model.into_grad = True
     batches = objective.batches(engine)
     started, step = time.perf_counter(), 0
     used = 0.0  # the share of the budget used before the data of this step were drawn
@@ -58,7 +60,7 @@ def train(engine: LocalEngine, objective: Objective[Any]) -> Iterator[Step]:
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss, metrics = accumulate(objective, batch, engine, step)
-        norm = float(nn.utils.clip_grad_norm_(parameters, training.max_grad_norm))
+        norm = _clip(parameters, training.max_grad_norm)
         if not math.isfinite(norm):
             raise TrainingError(f"step {step}: the gradient is not finite (norm {norm}); the loss was {loss:.6g}.")
         optimizer.step()
@@ -67,6 +69,15 @@ def train(engine: LocalEngine, objective: Objective[Any]) -> Iterator[Step]:
         yield Step(step, engine.spent.completions, loss, metrics, norm, rate, seconds)
     if step == 0:
         raise TrainingError("the objective gave no batch to train on.")
+
+
+def _clip(parameters: Sequence[Tensor], most: float) -> float:
+    """Scale the gradients to a norm of `most` where theirs is larger; returns what it was."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm = float(nn.utils.get_total_norm(grads))
+    if norm > most:  # else nothing is to be done, and one pass over all gradients is saved
+        nn.utils.clip_grads_with_norm_(parameters, most, torch.tensor(norm))
+    return norm
 
 
 def accumulate(
@@ -81,7 +92,7 @@ def accumulate(
     total = 0.0
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
-    for rows in micro_batches(batch, engine.model.max_tokens):
+    for rows in micro_batches(batch, engine.model):
         part = batch.select(rows)  # whole or not: what `batches` has read already was read without a gradient
         with torch.enable_grad():
             unreduced = objective.loss(part)
@@ -102,14 +113,21 @@ def accumulate(
     return total, {name: sums[name] / counts[name] for name in sums if counts[name]}
 
 
-def micro_batches(batch: Batch, max_tokens: int) -> list[list[int]]:
-    """Items of the batch in parts of at most `max_tokens` tokens each (or one item), longest together."""
-    sizes = [sum(len(tokens.completion) for tokens in item) + len(item[0].prompt) for item in batch.rows]
-    if sum(sizes) <= max_tokens:
+def micro_batches(batch: Batch, model: LanguageModel) -> list[list[int]]:
+    """Items of the batch in parts of at most `model.max_tokens` tokens each (or one item).
+
+    The longest come together, and items of one prompt stay together where they can: it is read once a part.
+    """
+    sizes, max_tokens = [model.tokens(item) for item in batch.rows], model.max_tokens
+    if model.tokens([row for item in batch.rows for row in item]) <= max_tokens:
         return [list(range(len(sizes)))]
     parts: list[list[int]] = []
     room = 0
-    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+    longest: dict[tuple[int, ...], int] = {}
+    for item, size in zip(batch.rows, sizes, strict=True):
+        longest[item[0].prompt] = max(size, longest.get(item[0].prompt, 0))
+    prompts = [item[0].prompt for item in batch.rows]
+    for index in sorted(range(len(sizes)), key=lambda i: (-longest[prompts[i]], prompts[i], -sizes[i])):
         if not parts or sizes[index] > room:
             parts.append([])
             room = max_tokens
@@ -129,7 +147,8 @@ def _make_head(engine: LocalEngine, objective: Objective[Any]) -> nn.Module | No
 def _optimizer(parameters: Sequence[Tensor], training: Training) -> torch.optim.Optimizer:
     if training.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=training.learning_rate)
-    return torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=0.0)
+    # One pass over weights, gradients and moments instead of a dozen.
+    return torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=0.0, fused=True)
 
 
 def _cause(objective: Objective[Any], part: Batch, unreduced: Tensor) -> str:

@@ -33,6 +33,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "gpt2": lambda: hf.GPT2Config(
         **SPECIAL, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT, initializer_range=0.3
     ),
+    "gpt-neo": lambda: hf.GPTNeoConfig(
+        **SHAPE, num_layers=2, attention_types=[[["global"], 2]], max_position_embeddings=CONTEXT, initializer_range=0.3
+    ),
     "gpt-neox": lambda: hf.GPTNeoXConfig(**LLAMA),
     "opt": lambda: hf.OPTConfig(
         **SHAPE, ffn_dim=48, max_position_embeddings=CONTEXT, word_embed_proj_dim=32, init_std=0.3

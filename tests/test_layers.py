@@ -16,13 +16,14 @@ MAX_LINES = 300
 
 # A name is a module or a folder of alignbench; what is in a folder stands on the folder's floor.
 FLOORS = (
-    {"errors", "completions", "batch", "records", "stats", "agreement", "results", "formats", "encoding", "pretrained"},
+    {"errors", "completions", "batch", "records", "stats", "agreement", "results", "formats", "encoding", "pretrained", "attention",
+     "fused"},
     {"objective", "judge", "models", "data", "tokens", "reference"},
     {"benchmark"},
     {"logprobs", "sampling", "plugins"},
     {"engine", "judges"},
     {"train", "evaluate"},
-    {"run", "report", "check"},
+    {"run", "report", "speed", "check"},
     {"cli"},
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,16 +14,40 @@ import transformers as hf
 from torch import Tensor
 
 from alignbench import Tokens
-from alignbench.logprobs import LanguageModel, Path, PlainForward, SharedForward, path_from_config, probe, scorer
-from alignbench.logprobs.forward import FullForward
+from alignbench.logprobs import LanguageModel, Path, head_of, path, path_from_config, probe, shared_forward
+from alignbench.logprobs.forward import ChunkedForward, FullForward
 from alignbench.models import Policy
 from tests.small import BOS, EOS, FAMILIES, GROUPED, full_logps, gradient, ids, language_model, off, policy, rows
 
 Pass = Callable[[Policy, Sequence[Tokens]], FullForward]
-PASSES: list[Pass] = [SharedForward, PlainForward]
-SHARING = ["llama", "llama-eager", "gpt2", "gpt-neox", "opt", "qwen2", "mistral", "gemma2"]
+SHARING = [
+    "llama",
+    "llama-eager",
+    "gpt2",
+    "gpt-neox",
+    "opt",
+    "qwen2",
+    "mistral",
+    "gemma2",
+    "gemma2-cap",
+    "cohere",
+    "granite",
+]
 DOUBLE = ["llama", "gpt2", "gpt-neox", "opt", "qwen2", "mistral"]
-PLAIN = ["mistral-window", "gemma2-cap", "gemma2-window", "cohere", "granite", "bloom", "falcon-alibi"]
+PLAIN = ["mistral-window", "gemma2-window", "bloom", "falcon-alibi"]
+
+
+def scoring(path: Path) -> Pass:
+    return lambda model, rows: path.score(model, rows, head_of(model.model))
+
+
+def shared(model: Policy, rows: Sequence[Tokens]) -> FullForward:
+    return scoring(Path(True))(model, rows)
+
+
+PASSES: list[Pass] = [
+    scoring(path) for path in (Path(True), Path(True, tiles=False), Path(False), Path(False, chunked=False))
+]
 
 
 def flat(model: Policy, rows: Sequence[Tokens]) -> Tensor:
@@ -44,7 +69,7 @@ def values_and_gradient(model: Policy, compute: Callable[[], Tensor]) -> tuple[T
 def test_a_shared_prompt_changes_neither_values_nor_gradient(family: str, dtype: torch.dtype, tolerance: float) -> None:
     model = policy(family, dtype=dtype)
     expected = values_and_gradient(model, lambda: flat(model, rows()))
-    assert expected[0].std() > 1, "the distributions are too flat to tell anything"
+    assert expected[0].std() > 0.4, "the distributions are too flat to tell anything"
     for forward in PASSES:
         logps, slope = values_and_gradient(model, lambda forward=forward: forward(model, rows()).logps)  # type: ignore[misc]
         assert logps.dtype == dtype
@@ -56,7 +81,7 @@ def test_a_shared_prompt_changes_neither_values_nor_gradient(family: str, dtype:
 def test_the_plain_path_is_right_where_the_shared_one_is_not(family: str) -> None:
     model = policy(family)
     expected = values_and_gradient(model, lambda: flat(model, rows()))
-    logps, slope = values_and_gradient(model, lambda: PlainForward(model, rows()).logps)
+    logps, slope = values_and_gradient(model, lambda: scoring(Path(False))(model, rows()).logps)
     assert off(logps, expected[0]) < 1e-5
     assert off(slope, expected[1]) < 1e-5
 
@@ -104,25 +129,29 @@ def test_neighbours_do_not_matter(forward: Pass) -> None:
 
 def test_a_repeated_row_and_an_end_token_in_the_prompt_are_scored_like_any_other() -> None:
     model, row = policy(), Tokens((BOS, 9, EOS, 11), (12, EOS))
-    twice = SharedForward(model, [row, row]).logps
+    twice = shared(model, [row, row]).logps
     assert off(twice, flat(model, [row, row])) < 1e-5
 
 
 def test_packs_change_nothing_and_keep_to_the_limit() -> None:
     whole, packed = language_model(), language_model(max_tokens=20)
     packs = packed.packs(rows())
-    assert [row for pack in packs for row in pack] == rows()
+    assert sorted(i for pack in packs for i in pack) == list(range(len(rows())))
     assert len(packs) > 2
-    assert all(len(p) == 1 or sum(len(r.prompt) + len(r.completion) for r in p) <= 20 for p in packs)
+    assert all(len(pack) == 1 or packed.tokens([rows()[i] for i in pack]) <= 20 for pack in packs)
+    wide = language_model(max_tokens=30).packs(rows())  # room for every group: no prompt is read twice
+    assert all(
+        len({j for j, pack in enumerate(wide) for i in pack if rows()[i].prompt == r.prompt}) == 1 for r in rows()
+    )
     with torch.no_grad():
         one, several = whole.forward(rows()), packed.forward(rows())
-    assert isinstance(one, SharedForward) and not isinstance(several, SharedForward)
+    assert isinstance(one, ChunkedForward) and not isinstance(several, ChunkedForward)
     for name in ("logps", "states", "entropy"):
         assert off(getattr(several, name), getattr(one, name)) < 1e-5
 
 
 def test_with_a_gradient_there_is_one_pass() -> None:
-    assert isinstance(language_model(max_tokens=1).forward(rows()), SharedForward)
+    assert isinstance(language_model(max_tokens=1).forward(rows()), ChunkedForward)
 
 
 def test_the_tokens_of_a_pass_are_those_it_reads() -> None:
@@ -144,28 +173,48 @@ def test_the_shared_path_where_it_is_right(family: str) -> None:
     [
         ("mistral-window", "sequences of 14 tokens pass the sliding window of 8"),
         ("gemma2-window", "sequences of 14 tokens pass the sliding window of 8"),
-        ("gemma2-cap", "the model changes its logits"),
-        ("cohere", "the model changes its logits"),
-        ("granite", "the model changes its logits"),
         ("bloom", "ALiBi positions"),
         ("falcon-alibi", "ALiBi positions"),
     ],
 )
 def test_the_plain_path_where_the_shared_one_is_wrong(family: str, why: str) -> None:
     model = policy(family)
-    path = probe(model, rows())
-    assert not path.shared
-    assert path.why.startswith(why)
-    assert str(path) == f"plain ({path.why})"
-    scores = LanguageModel(model, path).forward(rows()).logps
+    found = probe(model, rows())
+    assert not found.shared and found.chunked
+    assert found.why.startswith(why)
+    assert str(found) == f"plain ({found.why})"
+    scores = LanguageModel(model, found).forward(rows()).logps
     assert off(scores, flat(model, rows())) < 1e-5
 
 
 @pytest.mark.parametrize("family", ["gemma2-cap", "cohere", "granite"])
-def test_the_probe_sees_what_no_configuration_tells(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scorer, "path_from_config", lambda config, longest: Path(True))
-    path = probe(policy(family), rows())
-    assert not path.shared and path.why.startswith("the shared pass differs by")
+def test_the_probe_sees_logits_that_are_changed_in_a_way_we_do_not_know(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = policy(family)
+    head = head_of(model.model)
+    assert head is not None
+    monkeypatch.setattr(path, "head_of", lambda model: replace(head, scale=1.0, cap=None))
+    found = probe(model, rows())
+    assert not found.shared and not found.chunked and found.why.startswith("the shared pass differs by")
+    assert off(LanguageModel(model, found).forward(rows()).logps, flat(model, rows())) < 1e-5
+
+
+def test_a_model_with_an_attention_of_its_own_reads_rows_under_a_mask() -> None:
+    model = policy("gpt-neo")
+    assert probe(model, rows()) == Path(True, tiles=False)
+    with pytest.raises(RuntimeError, match="attention of its own"):
+        shared(model, rows()[:3])
+
+
+def test_a_head_that_is_more_than_a_linear_layer_is_left_to_the_model() -> None:
+    model = policy()
+    linear = model.model.get_output_embeddings()
+    model.model.set_output_embeddings(torch.nn.Sequential(linear, torch.nn.Tanh()))
+    model.model.get_output_embeddings().weight = linear.weight
+    found = probe(model, rows())
+    assert found == Path(False, "its head is more than a linear layer", chunked=False)
+    assert off(LanguageModel(model, found).forward(rows()).logps, flat(model, rows())) < 1e-5
 
 
 def test_a_window_that_no_sequence_passes_leaves_the_shared_path() -> None:
@@ -199,12 +248,12 @@ LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0]
     ],
 )
 def test_the_path_that_a_configuration_allows(config: object, longest: int, shared: bool) -> None:
-    path = path_from_config(config, longest)
-    assert (path.shared, bool(path.why)) == (shared, not shared)
+    allowed = path_from_config(config, longest)
+    assert (allowed.shared, bool(allowed.why)) == (shared, not shared)
 
 
 def test_the_probe_sees_what_the_configuration_hides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scorer, "path_from_config", lambda config, longest: Path(True))
+    monkeypatch.setattr(path, "path_from_config", lambda config, longest: Path(True))
     short = [Tokens((BOS, 5 + i), (9, 10 + i, EOS)) for i in range(6)]
     long = Tokens((BOS, *ids(random.Random(0), 9)), ids(random.Random(1), 5))
     window = policy("mistral-window")
@@ -216,12 +265,12 @@ def test_the_probe_sees_what_the_configuration_hides(monkeypatch: pytest.MonkeyP
 def test_the_probe_shares_prompts_even_where_the_data_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     probed: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
 
-    def recording(model: Policy, rows: Sequence[Tokens]) -> SharedForward:
+    def recording(policy: Policy, rows: Sequence[Tokens], *others: Any) -> ChunkedForward:
         for row in rows:
             probed.setdefault(row.prompt, set()).add(row.completion)
-        return SharedForward(model, rows)
+        return shared_forward(policy, rows, *others)
 
-    monkeypatch.setattr(scorer, "SharedForward", recording)
+    monkeypatch.setattr(path, "shared_forward", recording)
     assert probe(policy(), [Tokens((BOS, 5 + i), (9, 10 + i, EOS)) for i in range(6)]).shared
     assert len(probed) >= 4
     assert all(len(completions) > 1 for completions in probed.values())

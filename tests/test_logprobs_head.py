@@ -13,10 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from alignbench import Tokens
-from alignbench.logprobs import PlainForward, SharedForward, chunked_entropy, chunked_kl, chunked_logps, forward, head
+from alignbench.logprobs import Head, Path, chunked_entropy, chunked_kl, chunked_logps, forward, head, head_of
 from tests.small import BOS, language_model, off, policy, rows
 
 ROWS, WIDTH, WORDS = 17, 5, 11
+
+
+PATHS = [Path(True), Path(True, tiles=False), Path(False), Path(False, chunked=False)]
 
 
 def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -27,61 +30,114 @@ def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, 
     return states, weight, bias, torch.randint(WORDS - 3, (ROWS,), generator=source)
 
 
-def direct(states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-    logits = states @ weight.T + (0 if bias is None else bias)
-    return logits.log_softmax(1)[torch.arange(len(targets)), targets]
+def direct(states: Tensor, head: Head, targets: Tensor) -> Tensor:
+    return distributions(states, head)[torch.arange(len(targets)), targets]
 
 
+def distributions(states: Tensor, head: Head) -> Tensor:
+    logits = head.scale * (states @ head.weight.T + (0 if head.bias is None else head.bias))
+    logits = logits if head.cap is None else head.cap * torch.tanh(logits / head.cap)
+    return logits.log_softmax(1)
+
+
+def chunked(states: Tensor, head: Head, targets: Tensor, chunk: int = head.CHUNK) -> Tensor:
+    return chunked_logps(states, head, targets, chunk)[0]
+
+
+CHANGES: list[dict[str, Any]] = [{}, {"scale": 0.3}, {"cap": 1.5}, {"scale": 2.0, "cap": 3.0}]
+
+
+@pytest.mark.parametrize("changes", CHANGES)
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("chunk", [1, 2 * WORDS, 6 * WORDS + 3, ROWS * WORDS, 10**6])  # 1, 2, 6 and all rows at once
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
-def test_chunks_of_any_size_give_the_whole(chunk: int, with_bias: bool, dtype: torch.dtype, tolerance: float) -> None:
+def test_chunks_of_any_size_give_the_whole(
+    chunk: int, with_bias: bool, changes: dict[str, Any], dtype: torch.dtype, tolerance: float
+) -> None:
     states, weight, bias, targets = inputs(dtype)
     parameters = [states, weight, *([bias] if with_bias else [])]
     upstream = torch.linspace(-1, 2, ROWS, dtype=dtype)
     results = []
-    for compute in (direct, partial(chunked_logps, chunk=chunk)):
+    for compute in (direct, partial(chunked, chunk=chunk)):
         leaves = [parameter.clone().requires_grad_() for parameter in parameters]
-        logps = compute(leaves[0], leaves[1], leaves[2] if with_bias else None, targets)
+        logps = compute(leaves[0], Head(leaves[1], leaves[2] if with_bias else None, **changes), targets)
         results.append([logps.detach(), *torch.autograd.grad((logps * upstream).sum(), leaves)])
     for expected, found in zip(*results, strict=True):
         assert found.dtype == dtype
         assert off(found, expected) < tolerance
 
 
+@pytest.mark.parametrize("changes", CHANGES)
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_gradcheck(with_bias: bool) -> None:
+def test_gradcheck(with_bias: bool, changes: dict[str, Any]) -> None:
     states, weight, bias, targets = inputs()
     leaves = [x.requires_grad_() for x in (states, weight, bias)][: 2 + with_bias]
 
     def compute(*given: Tensor) -> Tensor:
-        return chunked_logps(given[0], given[1], given[2] if with_bias else None, targets, chunk=3 * WORDS)
+        return chunked(given[0], Head(given[1], given[2] if with_bias else None, **changes), targets, chunk=3 * WORDS)
 
     assert torch.autograd.gradcheck(compute, leaves)
 
 
+@pytest.mark.parametrize("chunk", [2 * WORDS, 10**6])
+def test_a_second_backward_pass_gives_the_same(chunk: int) -> None:
+    """The probabilities that were kept are overwritten by the first: the second must not take what it finds there."""
+    states, weight, bias, targets = inputs()
+    leaves = [x.requires_grad_() for x in (states, weight, bias)]
+    logps = chunked(states, Head(weight, bias), targets, chunk)
+    first, second = (torch.autograd.grad(logps.sum(), leaves, retain_graph=True) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("chunk", [2 * WORDS, 10**6])
+def test_gradients_added_to_grad_at_once_are_those_that_are_returned(chunk: int) -> None:
+    states, weight, bias, targets = inputs()
+    states.requires_grad_()
+    expected = torch.autograd.grad(
+        chunked(states, Head(weight.requires_grad_(), bias), targets).sum(), [states, weight]
+    )
+    for times in (1, 2):  # into an empty .grad, and on top of what is there
+        chunked(states, Head(weight, bias, into_grad=True), targets, chunk).sum().backward()
+        assert weight.grad is not None and states.grad is not None
+        assert off(weight.grad, times * expected[1]) < 1e-12
+        assert off(states.grad, times * expected[0]) < 1e-12
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_the_entropy_of_a_pass_with_gradient_is_that_of_the_formula(with_bias: bool, changes: dict[str, Any]) -> None:
+    states, weight, bias, targets = inputs(torch.float32)
+    head = Head(weight.requires_grad_(), bias if with_bias else None, **changes)
+    entropy = chunked_logps(states, head, targets, 3 * WORDS)[1]
+    logps = distributions(states, head)
+    assert entropy is not None and not entropy.requires_grad
+    assert off(entropy, -(logps.exp() * logps).sum(1).detach()) < 1e-6
+
+
 def test_a_frozen_head_gets_no_gradient_and_its_input_does() -> None:
     states, weight, bias, targets = inputs()
-    chunked_logps(states.requires_grad_(), weight, bias, targets).sum().backward()
+    chunked(states.requires_grad_(), Head(weight, bias), targets).sum().backward()
     assert weight.grad is None and bias.grad is None
-    expected = torch.autograd.grad(direct(states, weight, bias, targets).sum(), states)
+    expected = torch.autograd.grad(direct(states, Head(weight, bias), targets).sum(), states)
     assert_close(states.grad, expected[0])
 
 
 def test_log_softmax_is_in_float32_for_bfloat16_weights() -> None:
     states, weight, bias, targets = inputs(torch.bfloat16)
-    logps = chunked_logps(states, weight, bias, targets, chunk=2 * WORDS)
-    logits = torch.nn.functional.linear(states, weight, bias)
-    exact = logits.double().log_softmax(1)[torch.arange(ROWS), targets]
+    logps = chunked(states, Head(weight, bias), targets, chunk=2 * WORDS)
+    logits = states.double() @ weight.double().T + bias
+    exact = logits.log_softmax(1)[torch.arange(ROWS), targets]
     assert logps.dtype == torch.float32
     assert off(logps.double(), exact) < 1e-6
-    rounded = logits.log_softmax(1)[torch.arange(ROWS), targets]
+    rounded = logits.bfloat16().log_softmax(1)[torch.arange(ROWS), targets]
     assert off(rounded.double(), exact) > 1e-4, "bfloat16 is too good here to tell the difference"
 
 
-@pytest.mark.parametrize("path", [SharedForward, PlainForward])
-def test_both_paths_work_out_bfloat16_models_in_float32(path: Any) -> None:
-    passed = path(policy(dtype=torch.bfloat16), rows())
+@pytest.mark.parametrize("path", PATHS)
+def test_both_paths_work_out_bfloat16_models_in_float32(path: Path) -> None:
+    model = policy(dtype=torch.bfloat16)
+    passed = path.score(model, rows(), head_of(model.model))
     assert passed.logps.dtype == passed.entropy.dtype == torch.float32
     total = passed.log_softmax(slice(None)).double().exp().sum(1)
     assert_close(total, torch.ones_like(total), atol=1e-6, rtol=0)
@@ -107,14 +163,15 @@ def test_no_tensor_of_tokens_times_vocabulary() -> None:
     states, weight = (torch.randn(s, width, generator=source).requires_grad_() for s in (n, words))
     targets = torch.randint(words, (n,), generator=source)
     with Largest() as whole:
-        direct(states, weight, None, targets).sum().backward()
-    with Largest() as chunked:
-        chunked_logps(states, weight, None, targets, chunk=chunk).sum().backward()
+        direct(states, Head(weight), targets).sum().backward()
+    with Largest() as parts:
+        chunked(states, Head(weight), targets, chunk=chunk).sum().backward()
     assert whole.numel == n * words
-    assert chunked.numel == chunk
+    assert parts.numel == chunk
 
 
-def test_nor_in_a_pass_through_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", PATHS[:3])
+def test_nor_in_a_pass_through_a_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = policy()
     model.model.resize_token_embeddings(4000, mean_resizing=False)
     monkeypatch.setattr(forward, "chunked_logps", partial(chunked_logps, chunk=40_000))
@@ -123,25 +180,26 @@ def test_nor_in_a_pass_through_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = model.model.get_output_embeddings().weight
     tokens = sum(len(row.completion) for row in many)
     with Largest() as largest:
-        passed = SharedForward(model, many)
+        passed = path.score(model, many, head_of(model.model))
         passed.logps.sum().backward()
         assert passed.entropy.shape == (tokens,)
     # The embedding and its gradient are the largest that there is.
     assert largest.numel == weight.numel() < tokens * 4000 / 10
 
 
-@pytest.mark.parametrize("path", [SharedForward, PlainForward])
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("chunk", [1, 500, head.CHUNK])
-def test_entropy_and_kl_against_the_formula(path: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entropy_and_kl_against_the_formula(path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "CHUNK", chunk)
     model, other = policy(seed=0), policy(seed=1)
-    passed, reference = path(model, rows()), path(other, rows())
+    passed, reference = (path.score(each, rows(), head_of(each.model)) for each in (model, other))
     p, q = (_distributions(m) for m in (model, other))
-    entropy, kl = chunked_entropy(passed), chunked_kl(passed, reference)
+    entropy, (kl, own, theirs) = chunked_entropy(passed), chunked_kl(passed, reference)
+    assert off(own, passed.logps) < 1e-6 and off(theirs, reference.logps) < 1e-6
     assert off(entropy, -(p * p.log()).sum(1)) < 1e-5
     assert off(kl, (p * (p / q).log()).sum(1)) < 1e-5
-    assert off(chunked_kl(reference, passed), (q * (q / p).log()).sum(1)) < 1e-5  # the first is the one sampled from
-    assert off(passed.entropy, entropy) < 1e-6
+    assert off(chunked_kl(reference, passed)[0], (q * (q / p).log()).sum(1)) < 1e-5  # the first is the one sampled from
+    assert off(passed.entropy, entropy) < 1e-5
     assert not entropy.requires_grad and not kl.requires_grad and not passed.entropy.requires_grad
 
 
@@ -157,10 +215,10 @@ def _distributions(model: Any) -> Tensor:
 @pytest.mark.parametrize("shared", [True, False])
 def test_kl_of_a_model_against_itself_is_0(shared: bool) -> None:
     model = language_model(shared=shared, max_tokens=20)
-    assert model.kl(model, rows()).abs().max() == 0
+    assert model.divergence(model, rows())[0].abs().max() == 0
     same, other = language_model(shared=not shared), language_model(seed=1)
-    assert model.kl(same, rows()).abs().max() < 1e-5  # the two paths differ by rounding alone
-    apart = model.kl(other, rows())
+    assert model.divergence(same, rows())[0].abs().max() < 1e-5  # the two paths differ by rounding alone
+    apart = model.divergence(other, rows())[0]
     assert (apart > 0).all()
     assert apart.mean() > 0.5
 
@@ -168,5 +226,5 @@ def test_kl_of_a_model_against_itself_is_0(shared: bool) -> None:
 def test_kl_is_that_of_the_completions_own_tokens() -> None:
     """One figure for each token of each row, whatever packs they fall into."""
     first, second = language_model(0, max_tokens=20), language_model(1)
-    alone = torch.cat([first.kl(second, [row]) for row in rows()])
-    assert off(first.kl(second, rows()), alone) < 1e-5
+    alone = torch.cat([first.divergence(second, [row])[0] for row in rows()])
+    assert off(first.divergence(second, rows())[0], alone) < 1e-5

@@ -35,7 +35,7 @@ def step(spec: str, max_tokens: int, **settings: Any) -> tuple[float, dict[str, 
     model.max_tokens = max_tokens
     loss, metrics = accumulate(objective, batch, serving)
     parameters = [*model.policy.model.parameters(), *(head.parameters() if head is not None else ())]
-    return loss, metrics, gradient(iter(parameters)), len(micro_batches(batch, max_tokens))
+    return loss, metrics, gradient(iter(parameters)), len(micro_batches(batch, model))
 
 
 @pytest.mark.filterwarnings("ignore:KTO")

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ..batch import Tokens
 from ..logprobs import LanguageModel
 from ..models import RewardModel
@@ -55,9 +53,8 @@ def measure(
     """Draw one completion of each prompt at temperature 1 and measure it."""
     rows = sample(model.policy, tokens, seed, max_new_tokens)
     lengths = [len(row.completion) for row in rows]
-    with torch.no_grad():
-        kl = model.kl(reference, rows).split(lengths)
-        ratio = (model.forward(rows).logps - reference.forward(rows).logps).split(lengths)
+    divergence, own, theirs = model.divergence(reference, rows)
+    kl, ratio = divergence.split(lengths), (own - theirs).split(lengths)
     completions = [decode(model.policy.tokenizer, row) for row in rows]
     return Measures(
         completions,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from .forward import PlainForward, SharedForward, packed_tokens
-from .head import chunked_entropy, chunked_kl, chunked_logps
-from .scorer import LanguageModel, Path, path_from_config, probe
+from .forward import OwnForward, plain_forward, shared_forward
+from .head import Head, chunked_entropy, chunked_kl, chunked_logps, head_of
+from .layout import packed_tokens
+from .path import Path, path_from_config, probe
+from .scorer import LanguageModel
 
 __all__ = [
-    "LanguageModel", "Path", "PlainForward", "SharedForward", "chunked_entropy", "chunked_kl", "chunked_logps",
-    "packed_tokens", "path_from_config", "probe",
+    "Head", "LanguageModel", "OwnForward", "Path", "chunked_entropy", "chunked_kl", "chunked_logps", "head_of",
+    "packed_tokens", "path_from_config", "plain_forward", "probe", "shared_forward",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -87,7 +88,7 @@ def data(world: World, report: Report) -> None:
         if path.shared and world.config.reference:
             path = probe(load_policy(world.start_source, world.config.device), [*rows, _longest_sample(world, dataset)])
         info = {
-            "path": {"shared": path.shared, "why": path.why},
+            "path": asdict(path),
             "fingerprint": dataset.fingerprint,
             "kind": dataset.kind,
             "train_records": len(dataset.pairs) or len(dataset.labelled),

@@ -165,7 +165,7 @@ class World:
     def load(self, source: Path | str) -> LanguageModel:
         """A fresh copy of a causal language model, with the path that the data stage found for this run."""
         info = self.data_info
-        path = ScoringPath(info["path"]["shared"], info["path"]["why"])
+        path = ScoringPath(**info["path"])
         return LanguageModel(load_policy(source, self.config.device), path, self.config.max_tokens)
 
     @cached_property
