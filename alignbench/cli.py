@@ -1,4 +1,4 @@
-"""The command line: run, report, list."""
+"""The command line: run, report, speed, list."""
 
 from __future__ import annotations
 
@@ -45,12 +45,15 @@ def run(
     jobs: Annotated[int, typer.Option(min=0, help="Cells side by side; 0: the cores, or 1 with --model.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; default: cuda where there is one.")] = "",
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one micro-batch.")] = 8192,
+    lora: Annotated[str, typer.Option(help="Train an adapter: r=16[:alpha=32:target=q_proj+v_proj|all-linear].")] = "",
+    dtype: Annotated[str, typer.Option(help="What passes compute in: float32 or bf16.")] = "float32",
+    grad_checkpoint: Annotated[bool, typer.Option("--grad-checkpoint", help="Less memory, more time.")] = False,
 ) -> None:
     """Train every objective on identical data, evaluate all alike, and print the table."""
     console = Console()
     config = _config(
         objectives, benchmark, data, eval_data, model, sft, reference, reward_model, seeds, judge, budget, out, jobs,
-        device, max_tokens,
+        device, max_tokens, lora, dtype, grad_checkpoint,
     )  # fmt: skip
     from .report import print_table, write_report
     from .run import run as start
@@ -89,6 +92,41 @@ def report(
         console.print(Text(f"written to {together['folder']}"))
 
 
+@app.command()
+def speed(
+    model: Annotated[str, typer.Option(help="A model folder, or tiny or gpt2-small with random weights.")] = "tiny",
+    data: Annotated[str, typer.Option(help="Preference data: a file, a folder or a hub id; else embedded.")] = "",
+    objective: Annotated[str, typer.Option(help="An objective's spec; default: one on pairs and a reference.")] = "",
+    against: Annotated[str, typer.Option(help="plain, trl or both; default: both where TRL is installed.")] = "",
+    dtype: Annotated[str, typer.Option(help="float32 or bf16.")] = "float32",
+    batch_size: Annotated[int, typer.Option(min=0, help="Pairs, completions or prompts; 0: by the model.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Timed batches of one repetition.")] = 4,
+    repeats: Annotated[int, typer.Option(min=1, help="Repetitions, the contenders in turn.")] = 3,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of every contender; 0: the cores.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one micro-batch of ours.")] = 8192,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of samples, for online objectives.")] = 32,
+    out: Annotated[str, typer.Option(help="Folder of the results.")] = str(Path("results") / "speed"),
+) -> None:
+    """Train a few steps by our engine, the plain way and TRL, and print how they compare."""
+    from .speed import print_summary, resolve
+    from .speed import speed as measure
+    from .speed.progress import Bar
+
+    settings = resolve(
+        objective, model, data, against, dtype, batch_size, steps, repeats, threads, max_tokens, max_new_tokens, out,
+        shlex.join(["alignbench", *sys.argv[1:]]),
+    )  # fmt: skip
+    console = Console()
+    try:
+        with Bar(console) as bar:
+            result = measure(settings, bar.show)
+    except KeyboardInterrupt:
+        _fail("stopped: nothing is stored.", 130)
+    print_summary(result, console)
+    console.print(Text(f"written to {result['stored']} and the table beside it"))
+    raise typer.Exit(1 if result["failed"] else 0)
+
+
 @app.command("list")
 def list_plugins(kind: Annotated[str, typer.Argument(help="objectives, benchmarks or judges")]) -> None:
     """Names, one line each, fields with defaults, and the paper."""
@@ -125,8 +163,12 @@ def _config(
     jobs: int,
     device: str,
     max_tokens: int,
+    lora: str,
+    dtype: str,
+    grad_checkpoint: bool,
 ) -> Any:
     """The options as a `Config`, every one of them checked that can be checked without loading anything."""
+    from .adapters import LoRA
     from .plugins import create_benchmark, find, parse_judges, parse_objectives
     from .run import Config
 
@@ -159,6 +201,9 @@ def _config(
         threads=max(1, (os.cpu_count() or 1) // workers),
         device=used,
         max_tokens=max_tokens,
+        lora=str(LoRA.parse(lora)) if lora else "",
+        dtype=dtype,
+        grad_checkpoint=grad_checkpoint,
         command=shlex.join(["alignbench", *sys.argv[1:]]),
     )
     config.budget_for(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -18,6 +18,7 @@ from .objective import Training
 from .reference import Reference
 from .results import derive
 from .sampling import sample
+from .spent import Spent
 from .tokens import Dataset, mismatched_rows
 
 Score = Callable[[Sequence[Tokens]], Sequence[float] | Tensor]
@@ -44,14 +45,26 @@ class Sources:
     max_new_tokens: int = 64
 
 
-@dataclass
-class Spent:
-    """What has been used so far; the loop adds the tokens it trains on."""
+class _Unlearned:
+    """A pass without gradient; its head runs when it is read, and that is time of scoring as well."""
 
-    completions: int = 0
-    tokens: int = 0
-    sampled_tokens: int = 0
-    started: float = field(default_factory=time.perf_counter)
+    def __init__(self, inner: Forward, spent: Spent) -> None:
+        self._inner, self._spent = inner, spent
+
+    @property
+    def logps(self) -> Tensor:
+        with self._spent.phase("score"):
+            return self._inner.logps
+
+    @property
+    def states(self) -> Tensor:
+        with self._spent.phase("score"):
+            return self._inner.states
+
+    @property
+    def entropy(self) -> Tensor:
+        with self._spent.phase("score"):
+            return self._inner.entropy
 
 
 class LocalEngine:
@@ -67,7 +80,7 @@ class LocalEngine:
         self.training = training
         self.budget = budget
         self.seed = seed
-        self.spent = Spent()
+        self.spent = Spent(model.device)
         self.consumed: list[int] = []
         self.head: nn.Module | None = None
         self.generator = torch.Generator().manual_seed(derive(seed, "objective"))
@@ -100,11 +113,24 @@ class LocalEngine:
     # the scorer of batches
 
     def forward(self, rows: Sequence[Tokens]) -> Forward:
+        """One pass over `rows`; without gradient it serves the objective and is time of scoring, not of training."""
+        self.spent.policy_forwards += len(rows)
+        if not torch.is_grad_enabled():
+            with self.spent.phase("score"):
+                return _Unlearned(self.model.forward(rows), self.spent)
+        read = self.model.tokens(rows)
+        self.spent.tokens_trained += read
+        self.spent.tokens_saved += sum(len(row.prompt) + len(row.completion) for row in rows) - read
         return self.model.forward(rows)
 
     def reference(self, rows: Sequence[Tokens]) -> Tensor:
-        assert self.sources.reference is not None, "an objective that reads the reference must list it in `needs`"
-        return self.sources.reference.logps(rows).to(self.device)
+        reference = self.sources.reference
+        assert reference is not None, "an objective that reads the reference must list it in `needs`"
+        before = reference.forwards
+        with self.spent.phase("score"):
+            logps = reference.logps(rows).to(self.device)
+        self.spent.reference_forwards += reference.forwards - before
+        return logps
 
     def values(self, states: Tensor) -> Tensor:
         assert self.head is not None, "an objective that reads values must return a head from `init`"
@@ -120,7 +146,9 @@ class LocalEngine:
         if self.budget.seconds or self.budget.tokens:
             shares = []
         if self.budget.seconds:
-            shares.append((time.perf_counter() - self.spent.started) / self.budget.seconds)
+            # A budget in seconds is one of training: evaluations on the way are not counted.
+            passed = time.perf_counter() - self.spent.started - self.spent.evaluating
+            shares.append(passed / self.budget.seconds)
         if self.budget.tokens:
             shares.append(self.spent.tokens / self.budget.tokens)
         return min(1.0, max(shares))
@@ -162,7 +190,8 @@ class LocalEngine:
         seed = derive(self.seed, f"rollout/{self._rollouts}")
         self._rollouts += 1
         self._samples_each = n
-        rows = sample(self.model.policy, repeated, seed, self.sources.max_new_tokens)
+        with self.spent.phase("sample"):
+            rows = sample(self.model.policy, repeated, seed, self.sources.max_new_tokens)
         self.spent.completions += len(rows)
         drawn = sum(len(row.completion) for row in rows)
         self.spent.sampled_tokens += drawn
@@ -170,7 +199,7 @@ class LocalEngine:
         return Completions.from_rows(rows, self)
 
     def score(self, samples: Completions) -> Completions:
-        with torch.no_grad():
+        with torch.no_grad(), self.spent.phase("score"):
             given = {"logps": samples.logps}
             self.spent.tokens += self.model.tokens(samples.tokens)
             if self.sources.reference is not None:
@@ -183,7 +212,8 @@ class LocalEngine:
     def reward(self, samples: Completions, source: str = "model") -> Tensor:
         score = self.sources.gold if source == "gold" else self.sources.reward
         assert score is not None, "an objective that reads rewards must list `reward` (or `gold`) in `needs`"
-        return torch.as_tensor(score(samples.tokens), dtype=torch.float32, device=self.device)
+        with self.spent.phase("score"):
+            return torch.as_tensor(score(samples.tokens), dtype=torch.float32, device=self.device)
 
     # the common order
 

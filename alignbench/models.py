@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from .errors import InputError
 from .fused import fuse_activations
 from .pretrained import check_vocabulary, load_model, load_tokenizer
 
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
@@ -43,13 +44,14 @@ class Policy:
 
     `dtype` is what the passes compute in; weights, log-softmax and the optimizer's state are float32 throughout.
     `adapter` is the wrapper of peft around `model` where an adapter is trained: the reference is then the same model
-    with its adapter off.
+    with its adapter off, and `adapter_off` is true of that view of it.
     """
 
     model: Any
     tokenizer: Any
     dtype: torch.dtype = torch.float32
     adapter: Any = None
+    adapter_off: bool = False
 
     def __post_init__(self) -> None:
         from transformers import GenerationConfig
@@ -62,11 +64,27 @@ class Policy:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device  # type: ignore[no-any-return]
 
-    def computing(self) -> AbstractContextManager[Any]:
-        """Where passes run: autocast to `dtype`, or nothing in float32."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Where passes run: under autocast to `dtype`, and with the adapter off in a reference view."""
+        with self.without_adapter() if self.adapter_off else nullcontext(), computing(self.device, self.dtype):
+            yield
+
+    def reference(self) -> Policy:
+        """A view of the same weights whose passes are those of the model before its adapter: no copy is made."""
+        assert self.adapter is not None, "a policy without an adapter is no reference of its own"
+        return replace(self, adapter_off=True)
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """Within it the model is the one that the adapter was put on. For passes without gradient."""
+        trained = [(p, p.requires_grad) for p in self.model.parameters()]
+        try:
+            with self.adapter.disable_adapter():
+                yield
+        finally:
+            for parameter, flag in trained:  # peft turns them all off, and on again whatever they were
+                parameter.requires_grad_(flag)
 
     @property
     def hidden_size(self) -> int:
@@ -87,8 +105,17 @@ class Policy:
         return Encoder(self.tokenizer).end_ids
 
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
+        """Write a folder that `load_policy` and transformers read; of an adapter, the one that peft reads."""
+        if self.adapter is None:
+            self.model.save_pretrained(folder)
+        else:  # the embedding is never adapted, and to learn that by itself peft would ask the hub
+            self.adapter.save_pretrained(folder, save_embedding_layers=False)
         self.tokenizer.save_pretrained(folder)
+
+
+def computing(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Autocast to `dtype`; nothing in float32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def quiet() -> None:
@@ -135,12 +162,11 @@ def small_tokenizer(corpus: Sequence[str], shape: SmallModel) -> Any:
     )
 
 
-def small_model(tokenizer: Any, shape: SmallModel, seed: int) -> Policy:
-    """A Llama of the given shape with random weights; the same seed gives the same weights."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def small_config(shape: SmallModel, **tokens: Any) -> Any:
+    """The configuration of a Llama of the given shape; `tokens`: the size of its vocabulary and its special ids."""
+    from transformers import LlamaConfig
 
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    return LlamaConfig(
         hidden_size=shape.width,
         intermediate_size=2 * shape.width,
         num_hidden_layers=shape.layers,
@@ -148,6 +174,17 @@ def small_model(tokenizer: Any, shape: SmallModel, seed: int) -> Policy:
         num_key_value_heads=shape.heads,
         max_position_embeddings=shape.context,
         tie_word_embeddings=True,
+        **tokens,
+    )
+
+
+def small_model(tokenizer: Any, shape: SmallModel, seed: int) -> Policy:
+    """A Llama of the given shape with random weights; the same seed gives the same weights."""
+    from transformers import LlamaForCausalLM
+
+    config = small_config(
+        shape,
+        vocab_size=len(tokenizer),
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -178,25 +215,28 @@ class RewardModel:
     """A sequence classifier of transformers with one output (its reward) or two (the log-odds of the second).
 
     The reward is read at the last real token, the end token where there is one: found by counting, never by looking
-    for padding, because padding is often the end token itself.
+    for padding, because padding is often the end token itself. `dtype` is what the trunk of a decoder computes in.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, name: str, dtype: torch.dtype = torch.float32) -> None:
         self.model = model.eval()
         fuse_activations(model)
         self.tokenizer = tokenizer
         self.name = name
+        self.dtype = dtype
         if model.config.num_labels not in (1, 2):
             raise InputError(f"reward model {name}: it has {model.config.num_labels} outputs, one or two can be read.")
 
     @classmethod
-    def load(cls, source: str | Path, device: str | torch.device = "cpu") -> RewardModel:
+    def load(
+        cls, source: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> RewardModel:
         from transformers import AutoModelForSequenceClassification
 
         model = load_model(AutoModelForSequenceClassification, source)
         tokenizer = load_tokenizer(source)
         check_vocabulary(model, tokenizer, source)
-        return cls(model.to(device), tokenizer, str(source))
+        return cls(model.to(device), tokenizer, str(source), dtype)
 
     @torch.no_grad()
     def score(self, rows: Sequence[Sequence[int]], max_tokens: int = 16384) -> Tensor:
@@ -218,8 +258,9 @@ class RewardModel:
         mask = (torch.arange(width, device=device)[None] < lengths[:, None]).long()
         if hasattr(self.model, "score"):  # a decoder: trunk, then a linear head at the last real token
             trunk = getattr(self.model, self.model.base_model_prefix)
-            states = trunk(input_ids=ids, attention_mask=mask).last_hidden_state
-            logits = self.model.score(states[torch.arange(len(rows), device=device), lengths - 1])
+            with computing(device, self.dtype):
+                states = trunk(input_ids=ids, attention_mask=mask).last_hidden_state
+            logits = self.model.score(states[torch.arange(len(rows), device=device), lengths - 1].float())
         else:  # an encoder pools by itself, and its attention mask keeps padding out
             logits = self.model(input_ids=ids, attention_mask=mask).logits
         score: Tensor = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
@@ -243,4 +284,4 @@ def as_reward_model(policy: Policy, head: nn.Linear, name: str) -> RewardModel:
     getattr(model, prefix).load_state_dict(getattr(policy.model, prefix).state_dict())
     with torch.no_grad():
         model.score.weight.copy_(head.weight)
-    return RewardModel(model.to(policy.device), policy.tokenizer, name)
+    return RewardModel(model.to(policy.device), policy.tokenizer, name, policy.dtype)

@@ -42,6 +42,7 @@ def load_model(kind: Any, source: str | Path) -> Any:
             merged = PeftModel.from_pretrained(model, str(source)).merge_and_unload()
     except Exception as error:  # peft has no exception of its own
         raise InputError(f"adapter {source} cannot be loaded onto {base}: {_short(error)}") from error
+    merged.name_or_path = ""  # the base model's folder does not hold these weights
     return merged.requires_grad_(True)  # peft has frozen what was not the adapter
 
 
@@ -55,6 +56,17 @@ def load_config(source: str | Path) -> Any:
         return AutoConfig.from_pretrained(str(base), trust_remote_code=False)
     except Exception as error:
         raise InputError(f"model {base}: its configuration cannot be read{_hint(base)}: {_short(error)}") from error
+
+
+def skeleton(config: Any, source: str | Path) -> Any:
+    """The causal language model of a configuration without weights: what layers it has. Raises `InputError`."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # transformers raises dozens of kinds
+        raise InputError(f"model {source} cannot be made of its configuration: {_short(error)}") from error
 
 
 def load_tokenizer(source: str | Path) -> Any:
@@ -118,7 +130,11 @@ def check_same_ids(tokenizer: Any, ours: Any, source: str | Path) -> None:
 
 
 def adapter_base(source: str | Path) -> str | None:
-    """The base model that a folder with an adapter of peft names, None for any other source."""
+    """The base model that a folder with an adapter of peft names, None for any other source.
+
+    Where that folder is gone, one of the same name and parent's name beside or above the adapter stands for it: a
+    results folder may have been moved, with its policies and the model that they started from.
+    """
     path = Path(source) / ADAPTER
     if not path.exists():
         return None
@@ -131,6 +147,10 @@ def adapter_base(source: str | Path) -> str | None:
         raise InputError(
             f"{path} names no base_model_name_or_path: write the folder or hub id of the base model there."
         )
+    if Path(base).is_absolute() and not Path(base).exists():
+        tail = Path(*Path(base).parts[-2:])
+        moved = (above / tail for above in Path(source).resolve().parents)
+        base = next((str(folder) for folder in moved if folder.is_dir()), base)
     return base
 
 

@@ -22,8 +22,11 @@ def _key(row: Tokens) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
-def build_cache(folder: Path, rows: Sequence[Tokens], score: Callable[[Sequence[Tokens]], Tensor]) -> None:
-    """Store `score(rows)` (`[sum T]` float32 nats) so that any of the rows can be looked up by its ids."""
+def build_cache(folder: Path, rows: Sequence[Tokens], score: Callable[[Sequence[Tokens]], Tensor]) -> int:
+    """Store `score(rows)` (`[sum T]` float32 nats) so that any of the rows can be looked up by its ids.
+
+    Returns how many distinct sequences the model read for it.
+    """
     distinct = list({_key(row): row for row in rows}.items())
     rows = [row for _, row in distinct]
     lengths = torch.tensor([0, *(len(row.completion) for row in rows)])
@@ -34,17 +37,19 @@ def build_cache(folder: Path, rows: Sequence[Tokens], score: Callable[[Sequence[
     }
     with whole_folder(folder) as partial:
         save_file(tensors, partial / FILE)
+    return len(rows)
 
 
 class Reference:
     """Log-probs under the reference: from the cache where a row is in it, else from the live model.
 
     `live` is called only for rows that are not cached (samples of an online objective), so for offline objectives the
-    reference model is never loaded.
+    reference model is never loaded. `forwards` counts the sequences that `live` has read.
     """
 
     def __init__(self, live: Callable[[Sequence[Tokens]], Tensor], cache: Path | None = None) -> None:
         self._live = live
+        self.forwards = 0
         self._index: dict[int, tuple[int, int]] = {}
         if cache is not None:
             self._file = safe_open(cache / FILE, framework="pt")
@@ -56,6 +61,7 @@ class Reference:
         """`[sum T]`, nats, no gradient."""
         found = [self._index.get(_key(row)) if self._index else None for row in rows]
         missing = [row for row, place in zip(rows, found, strict=True) if place is None]
+        self.forwards += len(missing)
         if len(missing) == len(rows):
             return self._live(rows)
         fresh = iter(self._live(missing).split([len(row.completion) for row in missing]) if missing else ())

@@ -20,6 +20,7 @@ from alignbench.results import slug, write_json, write_jsonl
 
 Json = dict[str, Any]
 Triple = list[Any]
+NEEDS = {"ppo": ["reference", "reward", "sampling"], "preferred_ft": ["pairs"]}
 CURVE_STEPS = (0, 10, 20, 30, 40)
 CURVE_PROMPTS = 8
 
@@ -41,6 +42,7 @@ class Synthetic:
     unparsed: float = 0.0
     completion: str = "a good film . it moved me"
     reason: str = "the loss is NaN at step 12"
+    recorded: bool = True  # False: as a version wrote it that knew no phases
     run: Json = field(default_factory=dict)
 
     @property
@@ -54,7 +56,9 @@ def write_store(folder: Path, what: Synthetic) -> Path:
     for position, spec in enumerate(what.specs):
         cell = f"cells/{slug(spec)}-{position:04x}"
         name = spec.split(":", maxsplit=1)[0]
-        cells.append({"spec": spec, "objective": name, "params": {"beta": 0.1}, "folder": cell, "evaluation": "e1"})
+        entry = {"spec": spec, "objective": name, "params": {"beta": 0.1}, "folder": cell, "evaluation": "e1"}
+        needs = {"needs": NEEDS.get(name, ["pairs", "reference"])} if what.recorded else {}
+        cells.append(entry | needs)
         for seed in what.seeds:
             if (spec, seed) not in what.untrained:
                 _write_cell(folder / cell / f"seed-{seed}", what, spec, position, seed)
@@ -76,24 +80,47 @@ def write_store(folder: Path, what: Synthetic) -> Path:
         "warnings": [],
         "held_out": "stages/held_out-h1/verdicts.json" if what.held_out else None,
         "cells": cells,
-        "stages": [
-            {"name": "start", "folder": "start-s1", "loss": 1.7, "cost": {"seconds": 18.2, "steps": 90}},
-            {
-                "name": "judge lm",
-                "folder": "judge_lm-j1",
-                "phases": [{"cost": {"seconds": 4.0}}, {"cost": {"seconds": 3.5}}],
-            },
-            {"name": "data", "folder": "data-d1"},
-        ],
+        "stages": _stages(what),
     }
     write_json(folder / "run.json", run | what.run)
     return folder
+
+
+def _stages(what: Synthetic) -> list[Json]:
+    stages: list[Json] = [
+        {"name": "start", "folder": "start-s1", "loss": 1.7, "cost": {"seconds": 18.2, "steps": 90}},
+        {
+            "name": "judge lm",
+            "folder": "judge_lm-j1",
+            "phases": [{"cost": {"seconds": 4.0}}, {"cost": {"seconds": 3.5}}],
+        },
+        {"name": "data", "folder": "data-d1"},
+    ]
+    if not what.recorded:
+        return stages
+    whole = [stage | {"seconds": seconds} for stage, seconds in zip(stages, (20.0, 8.0, 3.0), strict=True)]
+    cache = {"name": "cache", "folder": "cache-c1", "seconds": 1.5, "reference_forwards": 2400}
+    rewards = [{"name": f"reward seed {s}", "folder": f"reward-r{s}", "seconds": 6.0 + s} for s in what.seeds]
+    return [*whole, cache, *rewards]
+
+
+def _phases(position: int, online: bool, seconds: float) -> Json:
+    """How training of so many seconds was spent, and what it read."""
+    sample, score = (0.5 * seconds, 0.2 * seconds) if online else (0.0, 0.05 * seconds)
+    return {
+        "phases": {"train": seconds - sample - score, "sample": sample, "score": score, "evaluate": 4.0 + position},
+        "policy_forwards": 1200 + 2400 * online,
+        "reference_forwards": 1200 * online,
+        "tokens_trained": 31_000 + 900 * position,
+        "tokens_saved": 0 if online else 9_000,
+    }
 
 
 def _write_cell(folder: Path, what: Synthetic, spec: str, position: int, seed: int) -> None:
     rng = np.random.default_rng([position, seed])
     failed = (spec, seed) in what.failed
     kl, gain = 2.0 + 1.7 * position, 0.5 + 0.25 * position
+    seconds = float(20 + 9 * position + rng.uniform())
     train = {
         "schema": 1,
         "status": "failed" if failed else "done",
@@ -105,12 +132,13 @@ def _write_cell(folder: Path, what: Synthetic, spec: str, position: int, seed: i
         "seed": seed,
         "consumed": [f"p{seed}-{i}" for i in range(600 - 50 * (position % 3))],
         "cost": {
-            "seconds": float(20 + 9 * position + rng.uniform()),
+            "seconds": seconds,
             "steps": CURVE_STEPS[-1],
             "completions": 1200 - 100 * (position % 3),
             "tokens": 32_000 + 900 * position,
             "sampled_tokens": 30_000 if spec.startswith("ppo") else 0,
             "peak_memory_mb": 700.0 + position,
+            **(_phases(position, spec.startswith("ppo"), seconds) if what.recorded else {}),
         },
         "path": "shared",
     }
@@ -212,6 +240,7 @@ def _evaluation(
         "schema": 1,
         "seed": seed,
         "samples": "samples-s1.jsonl",
+        **({"seconds": {"samples": 2.0, "judges": 1.0 + seed}} if what.recorded else {}),
         "prompts": ids,
         "values": _listed(values),
         "verdicts": against,

@@ -16,12 +16,12 @@ MAX_LINES = 300
 
 # A name is a module or a folder of alignbench; what is in a folder stands on the folder's floor.
 FLOORS = (
-    {"errors", "completions", "batch", "records", "stats", "agreement", "results", "formats", "encoding", "pretrained", "attention",
-     "fused"},
+    {"errors", "completions", "batch", "records", "stats", "agreement", "results", "formats", "encoding"}
+    | {"pretrained", "attention", "fused", "decoding", "recompute"},
     {"objective", "judge", "models", "data", "tokens", "reference"},
     {"benchmark"},
     {"logprobs", "sampling", "plugins"},
-    {"engine", "judges"},
+    {"engine", "judges", "adapters"},
     {"train", "evaluate"},
     {"run", "report", "speed", "check"},
     {"cli"},

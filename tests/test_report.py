@@ -19,7 +19,7 @@ from tests.synthetic_store import Synthetic, as_markdown, printed, rows_of, summ
 
 Json = dict[str, Any]
 FILES = ("summary.json", "table.md", "table.csv", "table.tex", "report.html")
-PLOTS = ("agreement", "frontier", "lengths", "proxy_gold", "training", "win_rates")
+PLOTS = ("agreement", "cost", "frontier", "lengths", "proxy_gold", "training", "win_rates")
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def test_the_page_shows_samples_beside_the_reference(reported: tuple[Path, Json]
     text = (reported[0] / "report.html").read_text()
     assert text.count("a good film . it moved me") == 3 * 4  # three specs, four prompts
     assert text.count("a dull film .") == 4
-    assert "start 18.2 s, judge lm 7.5 s, data" in text
+    assert "start 20.0 s, judge lm 8.0 s, data 3.0 s, cache 1.5 s" in text
     assert 'a dull film .<span class="quiet"> (cut off)</span>' in text
 
 

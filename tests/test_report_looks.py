@@ -17,7 +17,7 @@ from alignbench.report.text import csv_text, latex, markdown, number, p_value, p
 from tests.synthetic_store import Synthetic, printed, summarise, without_style, write_store
 
 Json = dict[str, Any]
-PLOTS = 6
+PLOTS = 7
 EIGHT = ("dpo:beta=0.05", "dpo:beta=0.1", "dpo:beta=0.5", "kto", "ppo", "simpo:gamma=1.5", "./my_loss.py:b=2", "orpo")
 HOSTILE = "x|y`<script>alert(1)</script>$\\alpha_1%&#~^{\x1b[31mred\x1b[2J\u202e\x07[a](javascript:b)[/red]$\\frac$"
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
+import transformers as hf
 from scipy import stats
 from torch import Tensor
 
-from alignbench import Tokens
+from alignbench import Tokens, decoding, sampling
+from alignbench.errors import TrainingError
 from alignbench.logprobs import LanguageModel
 from alignbench.logprobs import Path as ScoringPath
 from alignbench.models import Policy, load_policy
 from alignbench.sampling import sample
-from tests.small import BOS, EOS, FAMILIES, VOCABULARY, full_logps, ids, off, policy
+from tests.small import BOS, EOS, FAMILIES, GROUPED, SPECIAL, VOCABULARY, full_logps, ids, off, policy
 
 PROMPTS = [
     Tokens((BOS, 7), (), 1),
@@ -112,23 +115,137 @@ def test_temperature() -> None:
         assert p_value(seen, next_probabilities(model, prompt.prompt)) < 1e-6
 
 
-@pytest.mark.parametrize("family", [*FAMILIES])
+# Kinds of caches that no family of tests/small has: two kinds of layers, one of the model's own, and none of keys.
+CACHES: dict[str, Callable[[], Any]] = {
+    "convolutions": lambda: hf.Lfm2Config(**GROUPED, layer_types=["conv", "full_attention"]),
+    "own": lambda: hf.MiniMaxConfig(
+        **GROUPED,
+        head_dim=8,
+        layer_types=["linear_attention", "full_attention"],
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        block_size=4,
+    ),
+    "states": lambda: hf.MambaConfig(**SPECIAL, hidden_size=32, num_hidden_layers=2, initializer_range=0.3),
+}
+
+
+class Recorder:
+    """Of each step the log-probabilities of the tokens drawn, `[rows in the batch]`; ids and logits of each pass."""
+
+    def __init__(self, model: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.drawn: list[Tensor] = []
+        self.passes: list[Tensor] = []
+        self.logits: list[Tensor] = []
+        draw = sampling._draw
+
+        def recording(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+            tokens = draw(logits, uniforms, temperature)
+            self.drawn.append(logits.float().log_softmax(1).gather(1, tokens[:, None]).squeeze(1))
+            return tokens
+
+        def hook(_module: Any, _args: Any, given: dict[str, Any], output: Any) -> None:
+            self.passes.append(given["input_ids"])
+            self.logits.append(output.logits)
+
+        monkeypatch.setattr(sampling, "_draw", recording)
+        model.model.register_forward_hook(hook, with_kwargs=True)
+
+
+def in_order(rows: Sequence[Tokens]) -> list[Tokens]:
+    """As they stand in a batch: by length, equal prompts together."""
+    return sorted(rows, key=lambda row: (len(row.prompt), row.prompt))
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *CACHES])
 def test_what_is_drawn_from_is_what_is_scored(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Token by token, with a cache and left padding, for all kinds of models: the probabilities are the scored ones."""
-    draw, seen = torch.multinomial, []
-
-    def recording(probabilities: Tensor, num_samples: int) -> Tensor:
-        seen.append(probabilities.clone())
-        return draw(probabilities, num_samples)
-
-    monkeypatch.setattr(torch, "multinomial", recording)
+    """Token by token, for all kinds of models, with left padding, shared prompts, and rows leaving as they finish."""
+    monkeypatch.setitem(FAMILIES, family, {**FAMILIES, **CACHES}[family])
+    monkeypatch.setattr(sampling, "DROP", 1e-9)
+    monkeypatch.setattr(decoding, "ROOM", 5)  # exceeded twice
     model = policy(family)
-    rows = sample(model, PROMPTS, seed=0, max_new_tokens=6)
-    assert max(len(row.completion) for row in rows) == len(seen) == 6
+    vars(model)["ends"] = (*range(EOS, EOS + 6),)
+    seen = Recorder(model, monkeypatch)
+    rows = in_order(sample(model, PROMPTS * 4, seed=0, max_new_tokens=14))
+    assert len({len(row.completion) for row in rows}) > 3
     with torch.no_grad():
-        for i, row in enumerate(rows):
-            p = torch.stack([seen[t][i, token] for t, token in enumerate(row.completion)])
-            assert off(p.log(), full_logps(model, row)) < 1e-4
+        scored = {id(row): full_logps(model, row) for row in rows}
+    for t, drawn in enumerate(seen.drawn):
+        unfinished = torch.stack([scored[id(row)][t] for row in rows if len(row.completion) > t])
+        assert off(drawn, unfinished) < 1e-4  # of the same length too: nothing was run that had finished
+
+
+def test_finished_rows_and_known_prompts_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = policy()
+    vars(model)["ends"] = (*range(EOS, EOS + 12),)
+    seen = Recorder(model, monkeypatch)
+    rows = sample(model, PROMPTS * 80, seed=0, max_new_tokens=30)
+    assert seen.passes[0].shape == (3, 13), "each prompt is read once, for all its samples"
+    assert {part.shape[1] for part in seen.passes[1:]} == {1}
+    assert {logits.shape[1] for logits in seen.logits} == {1}, "no logits of whole prompts"
+    run = sum(len(part) for part in seen.passes[1:])
+    needed = sum(len(row.completion) - 1 for row in rows)
+    assert needed <= run < needed / (1 - sampling.DROP)
+    assert len(seen.passes) == max(len(row.completion) for row in rows), "and no step after the last has finished"
+
+
+def test_prompts_of_like_length_run_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = policy()
+    seen = Recorder(model, monkeypatch)
+    prompts = [Tokens((BOS, *ids(random.Random(i), 1 + i % 4)), (), i) for i in range(40)]
+    rows = sample(model, prompts, seed=0, max_new_tokens=1, batch_size=10)
+    assert [part.shape for part in seen.passes] == [(10, width) for width in (2, 3, 4, 5)]
+    assert [(row.prompt, row.prompt_id) for row in rows] == [(row.prompt, row.prompt_id) for row in prompts]
+
+
+def test_neither_batches_nor_rows_that_left_change_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts = likes_to_end(), PROMPTS * 20
+    samples = sample(model, prompts, seed=0, max_new_tokens=12)
+    for drop, batch_size in ((1e-9, 256), (2, 256), (1 / 8, 7), (1 / 8, 1)):
+        monkeypatch.setattr(sampling, "DROP", drop)
+        assert sample(model, prompts, seed=0, max_new_tokens=12, batch_size=batch_size) == samples
+
+
+def test_in_bf16_logits_are_not_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = policy()
+    model.dtype = torch.bfloat16
+    seen = Recorder(model, monkeypatch)
+    rows = sample(model, PROMPTS * 20, seed=0, max_new_tokens=6)
+    assert seen.logits[0].dtype == torch.float32
+    with torch.no_grad(), model.computing():
+        assert model.model(input_ids=torch.tensor([[BOS, 7]])).logits.dtype == torch.bfloat16, "it is as it was"
+    scorer = LanguageModel(model, ScoringPath(False), max_tokens=1000)
+    with torch.no_grad():
+        first = torch.stack(
+            [
+                part[0]
+                for part in scorer.forward(in_order(rows)).logps.split([len(row.completion) for row in in_order(rows)])
+            ]
+        )
+    assert float((seen.drawn[0] - first).square().mean().sqrt()) < 0.005
+
+
+@pytest.mark.parametrize("size", [300, 5000])
+def test_large_and_small_vocabularies_are_drawn_from_alike(size: int) -> None:
+    """The inverse of the distribution function: shares of [0, 1), in order, exactly as wide as the probabilities."""
+    logits = 3 * torch.randn(1, size, generator=torch.Generator().manual_seed(0))
+    logits[0, :200] = logits[0, -50:] = float("-inf")  # more than a block of impossible ones first
+    uniforms = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    tokens = torch.cat([sampling._draw(logits.expand(len(u), size), u, 1.0) for u in uniforms.split(10_000)])
+    assert bool((tokens.diff() >= 0).all())
+    counts = torch.bincount(tokens, minlength=size)
+    assert float((counts - 200_000 * logits[0].double().softmax(0)).abs().max()) < 1.1
+    edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
+    assert sampling._draw(logits.expand(2, size), edges, 1.0).tolist() == [200, size - 51]
+
+
+def test_probabilities_that_are_no_numbers_are_refused() -> None:
+    for temperature in (0.0, 1.0):
+        model = policy()
+        with torch.no_grad():
+            model.model.get_output_embeddings().weight[9, 0] = float("nan")
+        with pytest.raises(TrainingError, match="not finite"):
+            sample(model, PROMPTS, seed=0, max_new_tokens=3, temperature=temperature)
 
 
 def test_a_seed_gives_the_same_samples_and_another_gives_others() -> None:
@@ -162,7 +279,7 @@ def likes_to_end() -> Policy:
 
 
 def test_samples_end_with_the_end_token_or_at_the_limit() -> None:
-    model, prompts = likes_to_end(), PROMPTS * 40
+    model, prompts = likes_to_end(), PROMPTS * 100
     rows = sample(model, prompts, seed=0, max_new_tokens=4, batch_size=50)
     assert [(row.prompt, row.prompt_id) for row in rows] == [(p.prompt, p.prompt_id) for p in prompts]
     for row in rows:

@@ -1,4 +1,4 @@
-"""Plots with names down the side: win rates, agreement, lengths."""
+"""Plots with names down the side: win rates, agreement, lengths, costs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..results import Json
-from .style import GREY, Look, caption, error_bars, figure, label, looks
+from .style import COLOURS, GREY, Look, caption, error_bars, figure, label, looks
+from .text import duration
 
 Row = tuple[str, Json | None]  # a name and its metric
 
 WIDTH = 7.2
 NARROW = 26
+# The phases from left to right; the hatching tells them apart in a grey copy.
+FILLS: dict[str, tuple[str, str]] = {
+    "stage": ("#BBBBBB", ""),
+    "train": (COLOURS[0], ""),
+    "sample": (COLOURS[4], "///"),
+    "score": (COLOURS[2], "..."),
+    "evaluate": (COLOURS[3], "\\\\\\"),
+}
 
 
 def win_rates(summary: Json, path: Path) -> Path | None:
@@ -125,6 +134,51 @@ def _box(axes: Axes, look: Look, place: int, found: Json | None) -> None:
         axes.barh(place, third - first, left=first, height=0.5, color=look.colour, alpha=0.3, zorder=2)
         axes.vlines(median, place - 0.25, place + 0.25, color=look.colour, linewidth=1.6, zorder=3)
     error_bars(axes, look, (found["value"], place), (found["low"], found["high"]), width=2.6)
+
+
+def costs(summary: Json, path: Path) -> Path | None:
+    """Seconds of a seed by phase as a bar a spec; where a phase was not recorded, the bar says so."""
+    found = {row["spec"]: {name: row["cost"]["phases"][name]["value"] for name in FILLS} for row in summary["rows"]}
+    if all(value is None for phases in found.values() for value in phases.values()):
+        return None
+    with figure(path, WIDTH, 1.35 + _height(len(found), 1)) as drawn:
+        axes = drawn.subplots()
+        for place, phases in enumerate(found.values()):
+            _stack(axes, place, phases)
+        _names(axes, list(found))
+        axes.set_xlim(0)
+        axes.set_xlabel("seconds of a seed, the mean over seeds")
+        handles = [Patch(facecolor=c, hatch=hatch, edgecolor="white", label=name) for name, (c, hatch) in FILLS.items()]
+        drawn.legend(handles=handles, loc="outside right upper")
+        caption(
+            drawn,
+            "Stage: starting model, data, and the reference's cache and the reward model where a row reads them;\n"
+            "rows that share a stage have it in full each. Evaluate: along training and at the end, judges included.",
+        )
+    return path
+
+
+def _stack(axes: Axes, place: int, phases: Json) -> None:
+    left = 0.0
+    for name, (colour, hatch) in FILLS.items():
+        seconds = phases[name] or 0.0
+        axes.barh(place, seconds, 0.6, left, color=colour, hatch=hatch, edgecolor="white", linewidth=0.6, zorder=2)
+        left += seconds
+    missing = [name for name, value in phases.items() if value is None]
+    if len(missing) == len(phases):
+        _hole(axes, place)
+        return
+    text = duration(left) + (f" without {', '.join(missing)}" if missing else "")
+    axes.annotate(
+        text,
+        (left, place),
+        (4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        backgroundcolor="white",
+        zorder=1,
+    )
 
 
 def _dots(axes: Axes, names: Sequence[str], series: dict[str, list[Row]]) -> list[Line2D | Patch]:

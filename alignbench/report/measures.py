@@ -94,22 +94,3 @@ def quantiles(values: Floats | None) -> list[float] | None:
     if values is None or not np.isfinite(values).all():
         return None
     return [float(value) for value in np.quantile(values, QUANTILES)]
-
-
-def cost(cell: CellRecord, seeds: Sequence[int]) -> Json:
-    """What training cost, the mean over the seeds that finished; nothing of it is an estimate."""
-    units = {
-        "seconds": "s",
-        "steps": "optimizer steps",
-        "completions": "completions",
-        "tokens": "tokens",
-        "sampled_tokens": "tokens",
-        "peak_memory_mb": "MB",
-    }
-    result: Json = {}
-    for name, unit in units.items():
-        found = {r.seed: r.train.get("cost", {}).get(name) for r in cell.evaluated}
-        values = [value for value in found.values() if value is not None]
-        mean = float(np.mean(values)) if values else None
-        result[name] = {"value": mean, "per_seed": [found.get(seed) for seed in seeds], "unit": f"{unit} per seed"}
-    return result

@@ -22,6 +22,7 @@ TITLES = {
     "proxy_gold": "Proxy against gold reward",
     "agreement": "Agreement of the judges",
     "lengths": "Lengths",
+    "cost": "Where the time goes",
 }
 
 
@@ -62,7 +63,9 @@ def _example(spec: str, text: str, reward: float | None, ended: bool) -> Json:
 
 
 def _seconds(stage: Json) -> float | None:
-    """How long a stage trained, all its phases together; None where it trained nothing."""
+    """How long a stage took; an earlier version recorded training alone, phase by phase, else nothing."""
+    if "seconds" in stage:
+        return float(stage["seconds"])
     costs = [part["cost"]["seconds"] for part in stage.get("phases", [stage]) if "cost" in part]
     return sum(costs) if costs else None
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from ..results import Json
 from .curves import training
-from .dots import agreement, lengths, win_rates
+from .dots import agreement, costs, lengths, win_rates
 from .store import Store
 from .style import GREY, Look, caption, error_bars, figure, label, legend, looks
 
@@ -36,6 +36,7 @@ def write_plots(store: Store, summary: Json, folder: Path) -> list[Path]:
         proxy_gold(summary, folder / "proxy_gold.png"),
         agreement(summary, folder / "agreement.png"),
         lengths(summary, folder / "lengths.png"),
+        costs(summary, folder / "cost.png"),
     ]
     return [path for path in drawn if path is not None]
 

@@ -51,6 +51,7 @@ class CellRecord:
     objective: str
     params: Json
     seeds: tuple[SeedRecord, ...]
+    needs: Sequence[str] | None = None  # of the objective; an earlier version did not write them down
 
     @property
     def evaluated(self) -> list[SeedRecord]:
@@ -137,7 +138,7 @@ def _check_schema(value: Json, path: Path) -> None:
 
 def _read_cell(folder: Path, entry: Json, seeds: Sequence[int]) -> CellRecord:
     records = tuple(_read_seed(folder / entry["folder"] / f"seed-{seed}", seed, entry["evaluation"]) for seed in seeds)
-    return CellRecord(entry["spec"], entry["objective"], entry["params"], records)
+    return CellRecord(entry["spec"], entry["objective"], entry["params"], records, entry.get("needs"))
 
 
 def _read_seed(folder: Path, seed: int, key: str) -> SeedRecord:

@@ -9,8 +9,9 @@ import numpy as np
 from .. import stats
 from ..agreement import cohens_kappa
 from ..results import Json
+from .cost import cost
 from .judging import estimate, human_gold, human_human, judge_quality, row_ratings
-from .measures import Floats, cost, generator, metric, quantiles, scores, win_rate
+from .measures import Floats, generator, metric, quantiles, scores, win_rate
 from .store import SCHEMA, CellRecord, SeedRecord, Store
 
 ALPHA = 0.05
@@ -67,7 +68,7 @@ def _row(store: Store, cell: CellRecord, judges: Json) -> Json:
         "judge_agreement": _judge_agreement(store, cell, judges),
         "length": None if length is None else length | {"quantiles": quantiles(cell.matrix("length"))},
         "unfinished": _metric(store, cell, "unfinished"),
-        "cost": cost(cell, store.seeds),
+        "cost": cost(store, cell),
     }
 
 

@@ -13,8 +13,14 @@ from functools import partial
 from typing import Any
 
 from ..results import Json
+from .cost import PHASES, cost_lines
 from .notes import comparison_lines, judge_lines, notes
 from .text import brackets, count, csv_text, duration, latex, markdown, number
+
+COSTS = (
+    *("seconds", "tokens", "sampled_tokens"),
+    *("policy_forwards", "reference_forwards", "tokens_trained", "tokens_saved"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ def build(summaries: Sequence[Json]) -> Table:
         judge = summary["headline"]
         sections.append((f"{prefix}differences in win rate (judge {judge})", comparison_lines(summary)))
         sections.append((f"{prefix}judges", judge_lines(summary)))
+        sections.append((f"{prefix}cost, the mean of a seed", cost_lines(summary)))
         sections.append((f"{prefix}notes", notes(summary)))
     return Table(columns, rows, [(heading, lines) for heading, lines in sections if lines])
 
@@ -80,7 +87,7 @@ def _columns(summaries: Sequence[Json]) -> list[Column]:
     columns.append(_metric("KL", "nats", "kl", 2))
     if any(row["judge_agreement"] for row in rows):
         columns.append(_metric("agreement", "judge " + ", ".join(agreement), "judge_agreement", 3))
-    names = ("seconds_per_seed", "trained_tokens_per_seed", "sampled_tokens_per_seed")
+    names = tuple(f"{name}_per_seed" for name in (*COSTS, *(f"{phase}_seconds" for phase in PHASES)))
     columns += [
         _metric("length", "tokens", "length", 1),
         _metric("unfinished", "%", "unfinished", 1, scale=100),
@@ -121,9 +128,10 @@ def _unusable(row: Json) -> Cell:
 
 
 def _cost(row: Json) -> Cell:
-    seconds, tokens, sampled = (row["cost"][name]["value"] for name in ("seconds", "tokens", "sampled_tokens"))
-    total = None if tokens is None else tokens + (sampled or 0)
-    return Cell(duration(seconds), "" if total is None else f"{count(total)} tok", (seconds, tokens, sampled))
+    found = row["cost"]
+    raw = (*(found[name]["value"] for name in COSTS), *(found["phases"][name]["value"] for name in PHASES))
+    seconds, tokens = raw[:2]  # the tokens that were sampled are among them
+    return Cell(duration(seconds), "" if tokens is None else f"{count(tokens)} tok", raw)
 
 
 def write_markdown(table: Table) -> str:

@@ -80,7 +80,8 @@ def _check_identity(world: World) -> None:
         if world.config.folder.exists() and any(world.config.folder.glob("*.json")):
             raise InputError(f"{world.config.folder} holds files that no run wrote: choose another folder with --out.")
         return
-    old, new = read_json(file), canonical(world.identity)
+    # What a run was before there was an option for it.
+    old, new = {"adapter": "none", "dtype": "float32", **read_json(file)}, canonical(world.identity)
     different = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if different:
         shown = "; ".join(f"{name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in different[:4])
@@ -132,6 +133,7 @@ def describe(world: World, config: Config) -> Json:
                 "spec": spec.text,
                 "objective": spec.name,
                 "params": spec.params,
+                "needs": sorted(spec.plugin.needs),
                 "training": asdict(world.training(spec)),
                 "folder": str(world.cell(spec).relative_to(config.folder)),
                 "evaluation": evaluation,
@@ -151,9 +153,11 @@ def _agreement_judge(world: World) -> str | None:
 def _stage_logs(world: World) -> Iterator[Json]:
     for job in plan(world):
         if job.stage != "cell":
-            file = world.stage(job.stage, job.seed if job.seed >= 0 else None) / "train.json"
-            log: dict[str, Any] = read_json(file) if file.exists() else {}
-            yield {"name": job.label, "folder": file.parent.name, **log}
+            folder = world.stage(job.stage, job.seed if job.seed >= 0 else None)
+            # `train.json` of a stage that trains, and `cost.json`: the seconds of every stage as a whole.
+            files = [file for name in ("train.json", "cost.json") if (file := folder / name).exists()]
+            log: dict[str, Any] = {key: value for file in files for key, value in read_json(file).items()}
+            yield {"name": job.label, "folder": folder.name, **log}
 
 
 def _versions() -> Json:

@@ -20,7 +20,6 @@ from ..evaluate import judge_all, measure
 from ..evaluate.measure import decode
 from ..judges.reward import reward_scores
 from ..logprobs import LanguageModel
-from ..models import load_policy
 from ..plugins import Spec
 from ..records import Completion, Prompt
 from ..reference import Reference
@@ -83,9 +82,9 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
     needs = spec.plugin.needs
     if world.config.device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(world.config.device)
-    model = world.load(world.start_source)
+    model = world.trainee(seed)
     dataset = world.dataset("train")
-    reference = Reference(_live(world), world.stage("cache")) if "reference" in needs else None
+    reference = Reference(_live(world, model), world.stage("cache")) if "reference" in needs else None
     sources = Sources(
         dataset=dataset,
         reference=reference,
@@ -95,10 +94,8 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
     )
     budget = world.config.budget_for(max(2, round(len(dataset.as_labelled()) * world.benchmark.epochs)))
     engine = LocalEngine(model, sources, world.training(spec), budget, seed)
-    started = time.perf_counter()
-    rows: list[Json] = [_curve_point(world, model, seed, 0, 0)]
-    evaluating = time.perf_counter() - started
-    engine.spent.started += evaluating
+    with engine.spent.phase("evaluate"):
+        rows: list[Json] = [_curve_point(world, model, seed, 0, 0)]
     due, last = 1, None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -106,22 +103,16 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
             rows.append(_step_row(last))
             report(0.9 * engine.progress, f"step {last.step}  loss {last.loss:.4f}")
             if engine.progress >= due / max(1, world.benchmark.curve_points) and due < world.benchmark.curve_points:
-                before = time.perf_counter()
-                rows.append(_curve_point(world, model, seed, last.step, last.completions))
-                evaluating += time.perf_counter() - before
-                engine.spent.started += time.perf_counter() - before  # a budget in seconds is one of training
+                with engine.spent.phase("evaluate"):
+                    rows.append(_curve_point(world, model, seed, last.step, last.completions))
                 due = int(engine.progress * world.benchmark.curve_points) + 1
     assert isinstance(last, Step)
-    cost = {
-        "seconds": time.perf_counter() - started - evaluating,
-        "steps": last.step,
-        "completions": engine.spent.completions,
-        "tokens": engine.spent.tokens,
-        "sampled_tokens": engine.spent.sampled_tokens,
-    }
+    peak = {}
     if world.config.device.startswith("cuda"):
-        cost["peak_memory_mb"] = torch.cuda.max_memory_allocated(world.config.device) / 2**20
-    rows.append(_curve_point(world, model, seed, last.step, last.completions))
+        peak["peak_memory_mb"] = torch.cuda.max_memory_allocated(world.config.device) / 2**20
+    with engine.spent.phase("evaluate"):
+        rows.append(_curve_point(world, model, seed, last.step, last.completions))
+    cost = {**engine.spent.cost(), "steps": last.step, **peak}
     record = {"schema": 1, "status": "done", "reason": None, **_what(world, spec, seed)}
     record |= {"consumed": engine.consumed, "cost": cost, "path": str(model.path)}
     record["warnings"] = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
@@ -131,10 +122,10 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
         model.policy.save(partial / "policy")
 
 
-def _live(world: World) -> Any:
+def _live(world: World, model: LanguageModel) -> Any:
     def logps(rows: Sequence[Tokens]) -> torch.Tensor:
         with torch.no_grad():
-            return world.reference.forward(rows).logps
+            return world.reference_of(model).forward(rows).logps
 
     return logps
 
@@ -177,7 +168,7 @@ def _curve_point(world: World, model: LanguageModel, seed: int, step: int, compl
     prompts = world.eval_prompts[: world.benchmark.curve_prompts]
     measured = measure(
         model,
-        world.reference,
+        world.reference_of(model),
         prompts,
         world.prompt_tokens(prompts),
         derive(seed, "curve"),
@@ -191,26 +182,32 @@ def _curve_point(world: World, model: LanguageModel, seed: int, step: int, compl
 def evaluate_cell(world: World, folder: Path, seed: int, report: Report) -> None:
     """Sample once per evaluation prompt, measure, and ask every judge; what is on disk already is not done again."""
     samples_key, key = world.evaluation_keys()
-    samples_file = folder / f"samples-{samples_key}.jsonl"
+    samples_file, cost_file = folder / f"samples-{samples_key}.jsonl", folder / f"samples-{samples_key}.json"
     prompts = world.eval_prompts
     if not samples_file.exists():
         report(0.92, "sampling")
-        model = LanguageModel(
-            load_policy(folder / "policy", world.config.device), world.reference.path, world.config.max_tokens
-        )
-        _draw(world, model, samples_file, seed)
-    lines = read_jsonl(samples_file)
+        started = time.perf_counter()
+        model = world.trainee(seed, folder / "policy")
+        drawn = _draw(world, model, seed)
+        # First what they cost: the samples are never drawn again, for whichever judges.
+        write_json(cost_file, {"seconds": time.perf_counter() - started})
+        write_jsonl(samples_file, drawn)
     report(0.96, "judging")
+    started = time.perf_counter()
+    lines = read_jsonl(samples_file)
     texts = [Completion(line["completion"], line["ended"]) for line in lines]
     theirs = [Completion(line["reference_completion"], line["reference_ended"]) for line in lines]
     judged = judge_all(world.judges(), world.benchmark.question, prompts, texts, theirs, world.chosen)
     values = {name: [line[name] for line in lines] for name in COLUMNS}
+    drawing = read_json(cost_file)["seconds"] if cost_file.exists() else None  # an earlier version wrote none
+    seconds = {"samples": drawing, "judges": time.perf_counter() - started}
     write_json(
         folder / "evaluations" / f"{key}.json",
         {
             "schema": 1,
             "seed": seed,
             "samples": samples_file.name,
+            "seconds": seconds,
             "prompts": [line["prompt_id"] for line in lines],
             "values": {name: None if column and column[0] is None else column for name, column in values.items()},
             "verdicts": {name: verdicts.as_json() for name, verdicts in judged.items()},
@@ -218,12 +215,12 @@ def evaluate_cell(world: World, folder: Path, seed: int, report: Report) -> None
     )
 
 
-def _draw(world: World, model: LanguageModel, file: Path, seed: int) -> None:
+def _draw(world: World, model: LanguageModel, seed: int) -> list[Json]:
     prompts = world.eval_prompts
     tokens = world.prompt_tokens(prompts)
     measured = measure(
         model,
-        world.reference,
+        world.reference_of(model),
         prompts,
         tokens,
         derive(seed, "evaluation"),
@@ -232,21 +229,18 @@ def _draw(world: World, model: LanguageModel, file: Path, seed: int) -> None:
         world.judge_reward,
     )
     theirs = read_jsonl(world.stage("reference_samples", seed) / "samples.jsonl")
-    write_jsonl(
-        file,
-        [
-            {
-                "prompt_id": tokens[i].prompt_id,
-                "prompt": prompts[i].text,
-                "completion": measured.completions[i].text,
-                "ended": measured.completions[i].ended,
-                "length": measured.length[i],
-                "kl": measured.kl[i],
-                "k1": measured.k1[i],
-                "reward": None if measured.reward is None else measured.reward[i],
-                "proxy_reward": None if measured.proxy_reward is None else measured.proxy_reward[i],
-                **{f"reference_{name}": value for name, value in theirs[i].items()},
-            }
-            for i in range(len(prompts))
-        ],
-    )
+    return [
+        {
+            "prompt_id": tokens[i].prompt_id,
+            "prompt": prompts[i].text,
+            "completion": measured.completions[i].text,
+            "ended": measured.completions[i].ended,
+            "length": measured.length[i],
+            "kl": measured.kl[i],
+            "k1": measured.k1[i],
+            "reward": None if measured.reward is None else measured.reward[i],
+            "proxy_reward": None if measured.proxy_reward is None else measured.proxy_reward[i],
+            **{f"reference_{name}": value for name, value in theirs[i].items()},
+        }
+        for i in range(len(prompts))
+    ]

@@ -7,6 +7,7 @@ from ..judge import JudgeContext
 from ..models import RewardModel, load_policy
 from ..plugins import find
 from ..pretrained import check_same_ids, fingerprint_of, load_config, load_tokenizer
+from .policies import check_options
 from .world import World
 
 _NEEDS = {
@@ -62,6 +63,7 @@ def check_models(world: World) -> None:
     config = world.config
     if config.model:
         load_config(config.model), load_tokenizer(config.model)
+    check_options(config, world.stages.model)
     if config.reference:
         reference = load_policy(config.reference)
         if config.model:  # else the tokenizer is yet to be made, and the data stage holds the reference to it

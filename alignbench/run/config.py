@@ -9,6 +9,7 @@ from typing import Any
 
 from ..engine import Budget
 from ..errors import InputError
+from ..models import DTYPES
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Config:
     those from a user's file. `benchmark_fields` are those of the benchmark
     that differ from its defaults. `model` (a folder or hub id) replaces the small model made from scratch; with `sft`
     it is fine-tuned first. `reference` and `reward_model` replace what the run would make. `jobs` cells
-    run side by side on `threads` threads each.
+    run side by side on `threads` threads each. `lora` is the canonical text of the adapter that cells train instead of
+    the whole model. `dtype` is what the passes of policies, references and of the reward model to optimise compute in.
+    `grad_checkpoint` recomputes blocks in the backward pass: it changes no result and is therefore in no key.
     """
 
     objectives: tuple[str, ...]
@@ -38,7 +41,14 @@ class Config:
     threads: int = 1
     device: str = "cpu"
     max_tokens: int = 8192
+    lora: str = ""
+    dtype: str = "float32"
+    grad_checkpoint: bool = False
     command: str = field(default="alignbench run", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"--dtype {self.dtype}: give {' or '.join(DTYPES)}.")
 
     @property
     def folder(self) -> Path:

@@ -60,7 +60,7 @@ def plan(world: World) -> list[Job]:
         jobs[job.label] = job
         return job
 
-    if not config.model or config.sft:
+    if world.makes_start:
         add("start")
     add("data", "start")
     if _trains_lm_judge(world):

@@ -18,7 +18,7 @@ from ..evaluate.verdicts import triple
 from ..judge import Judge
 from ..logprobs import LanguageModel, probe
 from ..logprobs import Path as ScoringPath
-from ..models import Policy, as_reward_model, load_policy, small_model, small_tokenizer
+from ..models import Policy, as_reward_model, small_model, small_tokenizer
 from ..objective import Training
 from ..plugins import Spec
 from ..pretrained import check_same_ids
@@ -28,6 +28,7 @@ from ..results import Json, derive, read_jsonl, whole_folder, write_json, write_
 from ..sampling import sample
 from ..tokens import Dataset, mismatched_rows, tokenize_demonstrations
 from ..train import Step, train
+from .policies import open_policy, prepare, sampler
 from .rows import as_row, from_rows
 from .world import SPLITS, World
 
@@ -36,27 +37,36 @@ SHARED_SEED = 0  # stages made once per run: the data and the models that every 
 
 
 def start(world: World, report: Report) -> None:
-    """The starting model: small and from scratch, or the user's, fine-tuned on the demonstrations."""
-    folder, shape = world.stage("start"), world.stages.model
+    """The starting model: small and from scratch, or the user's, fine-tuned on the demonstrations; or the user's as it
+    is, an adapter merged into its base model to carry another one."""
+    started, folder, shape = time.perf_counter(), world.stage("start"), world.stages.model
     if world.config.model:
-        policy = load_policy(world.config.model, world.config.device)
+        policy = open_policy(world.config.model, world.config)
     else:
         report(0.0, "tokenizer")
         tokenizer = small_tokenizer(world.stages.corpus(), shape)
         policy = small_model(tokenizer, shape, derive(SHARED_SEED, "weights"))
         policy.model.to(world.config.device)
+        prepare(policy, world.config)
+    if world.config.model and not world.config.sft:
+        with whole_folder(folder) as partial:
+            policy.save(partial)
+            _write_cost(partial, started)
+        return
     demonstrations = world.benchmark.demonstrations()
     spec, training = world.supervised, world.training(world.supervised)
     with whole_folder(folder) as partial:
         info = _supervise(world, policy, demonstrations, spec, training, world.benchmark.sft_epochs, report)
         policy.save(partial)
         write_json(partial / "train.json", {**info, "parameters": _size(policy.model)})
+        _write_cost(partial, started)
 
 
 def judge_lm(world: World, report: Report) -> None:
     """The benchmark's small language-model judge, from the starting model, by a curriculum."""
     assert world.stages.judge_lessons is not None
-    policy = load_policy(world.start_source, world.config.device)
+    started = time.perf_counter()
+    policy = open_policy(world.start_source, world.config)
     lessons = world.stages.judge_lessons()
     training = world.stages.judge_training
     log: list[Json] = []
@@ -69,16 +79,18 @@ def judge_lm(world: World, report: Report) -> None:
             log.append(info)
         policy.save(partial)
         write_json(partial / "train.json", {"phases": log})
+        _write_cost(partial, started)
 
 
 def data(world: World, report: Report) -> None:
     """The preference data of every split; pairs may be the reference's own samples."""
-    policy = load_policy(world.reference_source, world.config.device)
+    started = time.perf_counter()
+    policy = open_policy(world.reference_source, world.config)
     check_same_ids(policy.tokenizer, world.tokenizer, world.reference_source)
     with whole_folder(world.stage("data")) as partial:
         for i, split in enumerate(SPLITS):
             report(i / len(SPLITS), f"{split} preferences")
-            records = world.benchmark.preferences(split, world.sampler(policy, policy.context))
+            records = world.benchmark.preferences(split, sampler(world.benchmark, policy))
             write_jsonl(partial / f"{split}.jsonl", [as_row(record) for record in records])
         # The path is probed on the rows that will be trained on and on the longest sequence that can be sampled, with
         # the model that every cell starts from and with the reference.
@@ -86,7 +98,7 @@ def data(world: World, report: Report) -> None:
         rows = [row for pair in dataset.pairs for row in pair] + [row for row, _ in dataset.labelled]
         path = probe(policy, [*rows, _longest_sample(world, dataset)])
         if path.shared and world.config.reference:
-            path = probe(load_policy(world.start_source, world.config.device), [*rows, _longest_sample(world, dataset)])
+            path = probe(open_policy(world.start_source, world.config), [*rows, _longest_sample(world, dataset)])
         info = {
             "path": asdict(path),
             "fingerprint": dataset.fingerprint,
@@ -99,6 +111,7 @@ def data(world: World, report: Report) -> None:
             "longest": max(len(row.prompt) + len(row.completion) for row in rows),
         }
         write_json(partial / "info.json", info)
+        _write_cost(partial, started)
 
 
 def _longest_sample(world: World, dataset: Dataset) -> Tokens:
@@ -111,7 +124,8 @@ def _longest_sample(world: World, dataset: Dataset) -> Tokens:
 
 def cache(world: World, report: Report) -> None:
     """Reference log-probs of all training completions, and of the mismatched ones."""
-    dataset = world.dataset("train")
+    started = time.perf_counter()
+    dataset, reference = world.dataset("train"), world.reference
     rows = [row for row, _ in dataset.as_labelled()]
     if world.unpaired:
         rows += mismatched_rows(dataset)
@@ -119,9 +133,10 @@ def cache(world: World, report: Report) -> None:
 
     def score(items: Sequence[Tokens]) -> torch.Tensor:
         with torch.no_grad():
-            return world.reference.forward(items).logps
+            return reference.forward(items).logps
 
-    build_cache(world.stage("cache"), rows, score)
+    with whole_folder(world.stage("cache")) as partial:
+        _write_cost(partial, started, reference_forwards=build_cache(partial, rows, score))
 
 
 def reward(world: World, seed: int, report: Report) -> None:
@@ -136,6 +151,7 @@ def judge_reward(world: World, report: Report) -> None:
 
 def reference_samples(world: World, seed: int, report: Report) -> None:
     """The reference's own completions of the evaluation prompts, which every policy of this seed is held against."""
+    started = time.perf_counter()
     report(0.0, "sampling")
     rows = sample(
         world.reference.policy,
@@ -159,10 +175,12 @@ def reference_samples(world: World, seed: int, report: Report) -> None:
     ]
     with whole_folder(world.stage("reference_samples", seed)) as partial:
         write_jsonl(partial / "samples.jsonl", lines)
+        _write_cost(partial, started)
 
 
 def held_out(world: World, report: Report) -> None:
     """Every judge on held-out labelled pairs: how far it can be trusted, beside how far people agree."""
+    started = time.perf_counter()
     pairs = [record for record in world.records("eval") if isinstance(record, Pair)]
     verdicts: dict[str, list[list[object]]] = {}
     items = [Comparison(pair.prompt, pair.chosen, pair.rejected) for pair in pairs]
@@ -173,6 +191,7 @@ def held_out(world: World, report: Report) -> None:
     with whole_folder(world.stage("held_out")) as partial:
         info = {"votes": [pair.votes for pair in pairs], "gold": _gold_margins(world, pairs), "verdicts": verdicts}
         write_json(partial / "verdicts.json", info)
+        _write_cost(partial, started)
 
 
 def _gold_margins(world: World, pairs: Sequence[Pair]) -> list[float] | None:
@@ -202,6 +221,7 @@ def _supervise(
 
 
 def _reward_model(world: World, folder: Path, split: Split, seed: int, report: Report) -> None:
+    started = time.perf_counter()
     pairs = world.dataset(split)
     model = world.load(world.start_source)
     budget = Budget(max(1, round(2 * len(pairs.pairs) * world.benchmark.reward_epochs)))
@@ -217,22 +237,27 @@ def _reward_model(world: World, folder: Path, split: Split, seed: int, report: R
         scores = trained.score(rows).view(-1, 2) if rows else torch.zeros(0, 2)
         accuracy = float((scores[:, 0] > scores[:, 1]).float().mean()) if rows else None
         write_json(partial / "train.json", {**info, "held_out_accuracy": accuracy, "held_out_pairs": len(held)})
+        _write_cost(partial, started)
 
 
 def _train(engine: LocalEngine, spec: Spec, report: Report) -> Json:
-    started, last = time.perf_counter(), None
+    last = None
     for last in train(engine, spec.plugin):
         report(engine.progress, f"step {last.step}  loss {last.loss:.4f}")
     assert isinstance(last, Step)
-    cost = {"seconds": time.perf_counter() - started, "steps": last.step, "completions": engine.spent.completions}
     return {
         "objective": spec.text,
         "loss": last.loss,
         "metrics": last.metrics,
-        "cost": cost,
+        "cost": {**engine.spent.cost(), "steps": last.step},
         "settings": engine.training,
     }
 
 
 def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def _write_cost(folder: Path, started: float, **counts: int) -> None:
+    """`cost.json` of a stage: the seconds of the whole of it, loading included, and what else there is to count."""
+    write_json(folder / "cost.json", {"seconds": time.perf_counter() - started, **counts})

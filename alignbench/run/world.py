@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,16 @@ from ..errors import InputError
 from ..judge import Judge, JudgeContext
 from ..logprobs import LanguageModel
 from ..logprobs import Path as ScoringPath
-from ..models import Policy, RewardModel, load_policy
+from ..models import DTYPES, Policy, RewardModel
 from ..objective import Training
 from ..plugins import Spec, find, recreate
 from ..plugins.code import source as code_of
-from ..pretrained import fingerprint_of, load_config, load_tokenizer
+from ..pretrained import adapter_base, fingerprint_of, load_config, load_tokenizer
 from ..records import Completion, Pair, Preferences, Prompt
-from ..results import Json, digest, read_json, read_jsonl, slug
-from ..sampling import sample
+from ..results import Json, derive, digest, read_json, read_jsonl, slug
 from ..tokens import Dataset, encode_prompt, tokenize
 from .config import Config
+from .policies import open_cell, open_policy
 from .rows import from_rows
 
 SPLITS: tuple[Split, ...] = ("train", "judge", "eval")
@@ -63,36 +64,35 @@ class World:
             for f in fields(self.benchmark)
             if f.name not in (*EVALUATION_FIELDS, "data", "eval_data")
         }
+        small = f"small, from scratch ({digest(self.stages.model)})"
         return {
             "benchmark": self.config.benchmark,
             **{f"benchmark field {name}": value for name, value in kept.items()},
             "benchmark data and code": self.benchmark.fingerprint(),
-            "model": self._model_key,
+            "model": fingerprint_of(self.config.model) if self.config.model else small,
             "fine-tuned first": self.config.sft,
             "reference": self.config.reference and fingerprint_of(self.config.reference),
             "reward model": self.config.reward_model and fingerprint_of(self.config.reward_model),
             "budget": self.config.budget or "completions",
             "device": self.config.device,
+            "adapter": self.config.lora or "none",
+            "dtype": self.config.dtype,
         }
-
-    @cached_property
-    def _model_key(self) -> str:
-        if self.config.model:
-            return fingerprint_of(self.config.model)
-        return f"small, from scratch ({digest(self.stages.model)})"
 
     @cached_property
     def keys(self) -> dict[str, str]:
         """Key of each stage; per-seed stages are keyed once more by their seed."""
         identity = self.identity
-        supervised = [
-            identity[name] for name in identity if name.startswith("benchmark") or name in ("model", "fine-tuned first")
-        ]
+        read = ("model", "fine-tuned first")
+        supervised = [identity[name] for name in identity if name.startswith("benchmark") or name in read]
+        # Only where it is set, as with the adapter of a cell: keys from before there were these options stay.
+        supervised += [self.config.dtype] if self.config.dtype != "float32" else []
         training = self.training(self.supervised)
         start = digest("start", supervised, training, self.supervised.source)
         data = digest("data", start, identity["reference"])
         reward = digest("reward", data, self.training(self.reward_objective), self.reward_objective.source)
-        caches = [digest("cache", data, self.config.device, _versions(), "float32", wide) for wide in (False, True)]
+        scoring = (self.config.device, _versions(), self.config.dtype)
+        caches = [digest("cache", data, *scoring, wide) for wide in (False, True)]
         judge_reward = digest(reward, "judge")
         judge_lm = digest("lm", start, self.stages.judge_training)
         return {
@@ -129,6 +129,7 @@ class World:
         needed = [self.keys["data"]]
         if "reward" in spec.plugin.needs:
             needed.append(self.keys["reward"])
+        needed += [self.config.lora] if self.config.lora else []
         key = digest(spec.text, spec.params, self.training(spec), spec.source, needed, self.config.budget)
         return self.config.folder / "cells" / f"{slug(spec.text)}-{key}"
 
@@ -151,12 +152,16 @@ class World:
 
     # models
 
+    @cached_property
+    def makes_start(self) -> bool:
+        """Whether a stage makes the starting model: small, fine-tuned, or an adapter merged to carry another one."""
+        config = self.config
+        return not config.model or config.sft or bool(config.lora and adapter_base(config.model))
+
     @property
     def start_source(self) -> Path | str:
         """The model that every cell starts from."""
-        if self.config.model and not self.config.sft:
-            return self.config.model
-        return self.stage("start")
+        return self.stage("start") if self.makes_start else self.config.model
 
     @property
     def reference_source(self) -> Path | str:
@@ -164,16 +169,29 @@ class World:
 
     def load(self, source: Path | str) -> LanguageModel:
         """A fresh copy of a causal language model, with the path that the data stage found for this run."""
-        info = self.data_info
-        path = ScoringPath(**info["path"])
-        return LanguageModel(load_policy(source, self.config.device), path, self.config.max_tokens)
+        return self._scored(open_policy(source, self.config))
+
+    def _scored(self, policy: Policy) -> LanguageModel:
+        return LanguageModel(policy, ScoringPath(**self.data_info["path"]), self.config.max_tokens)
+
+    def trainee(self, seed: int, finished: Path | None = None) -> LanguageModel:
+        """The model of a cell, to be trained, or with `finished` the policy that the cell has left in that folder."""
+        if self.config.lora and not self.config.reference:
+            self.__dict__.pop("reference", None)  # of an earlier job in this process: it is no longer needed
+        return self._scored(open_cell(self.config, self.start_source, derive(seed, "adapter"), finished))
+
+    def reference_of(self, model: LanguageModel) -> LanguageModel:
+        """What a cell's model is held against: its own weights with the adapter off where that is the reference, so
+        that no second model is in memory, else the live reference."""
+        if not self.config.lora or self.config.reference:
+            return self.reference
+        return self._scored(model.policy.reference())
 
     @cached_property
     def reference(self) -> LanguageModel:
         """The live reference: loaded by the first who needs it, kept for the later jobs of this process."""
         model = self.load(self.reference_source)
-        for parameter in model.policy.model.parameters():
-            parameter.requires_grad_(False)
+        model.policy.model.requires_grad_(False)
         return model
 
     @cached_property
@@ -193,7 +211,8 @@ class World:
 
     def reward_model(self, seed: int) -> RewardModel:
         """The reward model that online objectives of this seed optimise."""
-        return RewardModel.load(self.config.reward_model or self.stage("reward", seed), self.config.device)
+        source = self.config.reward_model or self.stage("reward", seed)
+        return RewardModel.load(source, self.config.device, DTYPES[self.config.dtype])
 
     @cached_property
     def judge_reward(self) -> RewardModel | None:
@@ -224,15 +243,11 @@ class World:
     @cached_property
     def eval_prompts(self) -> tuple[Prompt, ...]:
         """The first `eval_prompts` prompts of the evaluation split that leave room for a completion in the context."""
-        kept: list[Prompt] = []
-        for prompt in self.benchmark.prompts("eval"):
-            if len(kept) == self.benchmark.eval_prompts:
-                break
-            if self._fits(prompt):
-                kept.append(prompt)
+        fitting = (prompt for prompt in self.benchmark.prompts("eval") if self._fits(prompt))
+        kept = tuple(islice(fitting, self.benchmark.eval_prompts))
         if not kept:
             raise InputError(f"no evaluation prompt fits the model's context of {self.context} tokens.")
-        return tuple(kept)
+        return kept
 
     def _fits(self, prompt: Prompt) -> bool:
         try:
@@ -257,20 +272,6 @@ class World:
     @cached_property
     def _prompts_by_id(self) -> dict[int, Prompt]:
         return dict(self.dataset("train").prompt_texts)
-
-    def sampler(self, policy: Policy, context: int) -> Any:
-        """The `Sampler` that a benchmark draws its own preference pairs with."""
-        from ..evaluate.measure import decode
-        from ..results import derive
-
-        def draw(prompts: Sequence[Prompt], n: int, purpose: str) -> list[list[Completion]]:
-            reserve = self.benchmark.max_new_tokens
-            rows = [encode_prompt(p, policy.tokenizer, context, reserve) for p in prompts for _ in range(n)]
-            drawn = sample(policy, rows, derive(0, f"preferences/{purpose}"), self.benchmark.max_new_tokens)
-            texts = [decode(policy.tokenizer, row) for row in drawn]
-            return [texts[i : i + n] for i in range(0, len(texts), n)]
-
-        return draw
 
     # judges
 
