@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .allocator import keep_freed_memory
 from .errors import AlignbenchError, InputError
 
 DEFAULT_BENCHMARK = "reviews"  # the embedded one: needs no data, no network
@@ -243,6 +244,7 @@ def _fail(message: str, code: int) -> None:
 def main() -> None:
     """The entry point: bad usage and bad input are one sentence and exit code 2, failed cells exit code 1."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    keep_freed_memory()
     try:
         app()
     except InputError as error:

@@ -17,8 +17,8 @@ MAX_LINES = 300
 # A name is a module or a folder of alignbench; what is in a folder stands on the folder's floor.
 FLOORS = (
     {"errors", "completions", "batch", "records", "stats", "agreement", "results", "formats", "encoding"}
-    | {"pretrained", "attention", "fused", "decoding", "recompute"},
-    {"objective", "judge", "models", "data", "tokens", "reference"},
+    | {"pretrained", "attention", "fused", "decoding", "recompute", "allocator"},
+    {"objective", "judge", "models", "data", "tokens", "reference", "spent"},
     {"benchmark"},
     {"logprobs", "sampling", "plugins"},
     {"engine", "judges", "adapters"},

@@ -57,6 +57,7 @@ def rollout(**fields: Any) -> tuple[LocalEngine, Any, Experience]:
         budget=32,
         rewards=reward_model(),
         max_new_tokens=LENGTH,
+        seed=2,
     )
     torch.manual_seed(0)
     serving.head = objective.init(serving)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import torch
 import transformers as hf
 from scipy import stats
 from torch import Tensor
+from torch.nn import functional as F
 
 from alignbench import Tokens, decoding, sampling
 from alignbench.errors import TrainingError
@@ -65,14 +67,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     """A policy from a folder with sampling defaults of its own, which must all be ignored."""
     folder = tmp_path_factory.mktemp("model")
     soft().save(folder)
-    defaults: dict[str, object] = {
-        "do_sample": True,
-        "top_k": 5,
-        "temperature": 0.1,
-        "repetition_penalty": 3.0,
-        "top_p": 0.5,
-    }
-    defaults |= {"min_p": 0.05, "suppress_tokens": [7, 8], "min_new_tokens": 2, "max_length": 3}
+    defaults: dict[str, object] = {"do_sample": True, "top_k": 5, "temperature": 0.1, "repetition_penalty": 3.0}
+    defaults |= {"top_p": 0.5, "min_p": 0.05, "suppress_tokens": [7, 8], "min_new_tokens": 2, "max_length": 3}
     (folder / "generation_config.json").write_text(json.dumps(defaults))
     return load_policy(folder)
 
@@ -116,16 +112,10 @@ def test_temperature() -> None:
 
 
 # Kinds of caches that no family of tests/small has: two kinds of layers, one of the model's own, and none of keys.
+MIXED: dict[str, Any] = {**GROUPED, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1, "block_size": 4}
 CACHES: dict[str, Callable[[], Any]] = {
     "convolutions": lambda: hf.Lfm2Config(**GROUPED, layer_types=["conv", "full_attention"]),
-    "own": lambda: hf.MiniMaxConfig(
-        **GROUPED,
-        head_dim=8,
-        layer_types=["linear_attention", "full_attention"],
-        num_local_experts=2,
-        num_experts_per_tok=1,
-        block_size=4,
-    ),
+    "own": lambda: hf.MiniMaxConfig(**MIXED, layer_types=["linear_attention", "full_attention"]),
     "states": lambda: hf.MambaConfig(**SPECIAL, hidden_size=32, num_hidden_layers=2, initializer_range=0.3),
 }
 
@@ -210,33 +200,30 @@ def test_in_bf16_logits_are_not_rounded(monkeypatch: pytest.MonkeyPatch) -> None
     model = policy()
     model.dtype = torch.bfloat16
     seen = Recorder(model, monkeypatch)
-    rows = sample(model, PROMPTS * 20, seed=0, max_new_tokens=6)
-    assert seen.logits[0].dtype == torch.float32
-    with torch.no_grad(), model.computing():
-        assert model.model(input_ids=torch.tensor([[BOS, 7]])).logits.dtype == torch.bfloat16, "it is as it was"
-    scorer = LanguageModel(model, ScoringPath(False), max_tokens=1000)
+    rows = in_order(sample(model, PROMPTS * 20, seed=0, max_new_tokens=1))
     with torch.no_grad():
-        first = torch.stack(
-            [
-                part[0]
-                for part in scorer.forward(in_order(rows)).logps.split([len(row.completion) for row in in_order(rows)])
-            ]
-        )
-    assert float((seen.drawn[0] - first).square().mean().sqrt()) < 0.005
+        scored = LanguageModel(model, ScoringPath(False), max_tokens=1000).forward(rows).logps
+        assert float((seen.drawn[0] - scored).abs().max()) < 1e-4  # rounded, 1e-2
+        with model.computing():  # and afterwards the model is as it was
+            assert model.model(input_ids=torch.tensor([[BOS, 7]])).logits.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("size", [300, 5000])
+@pytest.mark.parametrize("size", [300, 2000])
 def test_large_and_small_vocabularies_are_drawn_from_alike(size: int) -> None:
     """The inverse of the distribution function: shares of [0, 1), in order, exactly as wide as the probabilities."""
     logits = 3 * torch.randn(1, size, generator=torch.Generator().manual_seed(0))
     logits[0, :200] = logits[0, -50:] = float("-inf")  # more than a block of impossible ones first
-    uniforms = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
-    tokens = torch.cat([sampling._draw(logits.expand(len(u), size), u, 1.0) for u in uniforms.split(10_000)])
+    uniforms = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    tokens = sampling._draw(logits.expand(20_000, size), uniforms, 1.0)
     assert bool((tokens.diff() >= 0).all())
     counts = torch.bincount(tokens, minlength=size)
-    assert float((counts - 200_000 * logits[0].double().softmax(0)).abs().max()) < 1.1
+    assert float((counts - 20_000 * logits[0].double().softmax(0)).abs().max()) < 1.1
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     assert sampling._draw(logits.expand(2, size), edges, 1.0).tolist() == [200, size - 51]
+    # Tokens of 1e-9 each after one that has almost all, which a running sum in float32 would lose.
+    rare = F.pad(torch.zeros(3, 1), (0, size - 1), value=math.log(1e-9))
+    shares = 1 - 1e-9 * torch.tensor([2.5, 1.5, 0.5], dtype=torch.float64)
+    assert sampling._draw(rare, shares, 1.0).tolist() == [size - 3, size - 2, size - 1]
 
 
 def test_probabilities_that_are_no_numbers_are_refused() -> None:

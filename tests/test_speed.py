@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_ours_and_plain_have_equal_losses_in_processes_of_their_own(
         assert found[0]["peak_memory_bytes"] > found[0]["bytes_before_the_model"] > 0
         assert found[0]["round_flops"] == result["runs"]["plain"][0]["round_flops"] > 0
     assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])  # Ctrl-C works again
     assert seen[-1] == At(6, 6, "repetition 1 of 1: plain", "round 3")
     stored = Path(result["stored"])
     assert json.loads(stored.read_text())["summary"] == json.loads(json.dumps(result["summary"]))
@@ -225,9 +227,6 @@ def test_mismatched_completions_are_needed_arithmetic(task: Callable[..., Task])
     met = [Met(2 * step + 2, rows[2 * step : 2 * step + 2]) for step in range(3)]
     trained = training_flops(size, rows[2:4], others[2:4]) + training_flops(size, rows[4:], others[4:])
     assert needed(of, size, None, met) == (forward_flops(size, count([*rows, *others])), trained)
-
-
-# --- what is refused ---
 
 
 def test_by_default_trl_is_compared_where_it_is_installed(

@@ -48,7 +48,7 @@ def build_summary(store: Store) -> Json:
         "human_gold": human_gold(store),
         "reference": _reference(store),
         "frontier": {cell.spec: _curve(store, cell) for cell in store.cells if cell.evaluated},
-        "conditional_on": _condition(store.seeds),
+        "conditional_on": _condition(store.seeds) + _trained(store.run.get("config", {})),
     }
 
 
@@ -198,3 +198,10 @@ def _condition(seeds: list[int]) -> str:
         f"Intervals are 95 %, over the evaluation prompts alone; they are conditional on seed {seeds[0]}, "
         f"on this SFT model and on this draw of the data."
     )
+
+
+def _trained(config: Json) -> str:
+    """What was trained where it was not the whole model in float32."""
+    adapter, dtype = config.get("lora"), config.get("dtype", "float32")
+    said = f" Adapters ({adapter}) were trained, not whole models." if adapter else ""
+    return said + (f" Passes computed in {dtype}." if dtype != "float32" else "")

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from ..errors import AlignbenchError, InputError
+from ..allocator import keep_freed_memory
 from ..models import quiet
 from ..results import slug, write_text
 from .config import Config, Event
@@ -133,6 +134,7 @@ def _begin_worker(events: Any) -> None:
     _events = events
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     quiet()
+    keep_freed_memory()
 
 
 def _work(config: Config, job: Job) -> str | None:

@@ -172,16 +172,17 @@ def _environment(task: Task) -> Iterator[None]:
         wanted["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
-    answer = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is ours to answer, from the start
+    # Inherited, for good: Ctrl-C is ours to answer, and we do so when the process has started.
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, answer)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 def _described(settings: Settings) -> Json:

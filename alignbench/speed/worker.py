@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
+from ..allocator import keep_freed_memory
 from ..models import quiet
 from ..results import Json
 from .contenders import Run, Task, items, run_here
 from .measure import PRODUCTS, Yardstick, peak_memory, resident_peak
-from .settings import DTYPES
+from .settings import DTYPES, RIVALS
 from .trl import run_trl
 
 
@@ -38,6 +39,8 @@ def measured(task: Task, tell: Callable[[str], None]) -> Json:
     """Everything one run measures, as it is stored."""
     torch.set_num_threads(task.threads)
     quiet()
+    if not task.contender.startswith(RIVALS):  # as the jobs of a run do; the others' processes are as their users have them
+        keep_freed_memory()
     before = resident_peak()
     if task.device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
