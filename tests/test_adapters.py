@@ -146,7 +146,6 @@ def test_a_new_adapter_changes_nothing_and_off_it_never_does(family: str, text: 
     model = adapted(family, text)
     assert torch.equal(scores(model), before), "B is zero"
     stirred(model)
-    assert small.off(scores(model), before) > 1e-3
     assert torch.equal(scores(reference(model)), before)
     assert small.off(scores(model), before) > 1e-3, "it is on again"
 
@@ -165,7 +164,7 @@ def test_only_the_adapter_is_trained_and_the_model_under_it_stays_bit_for_bit() 
     model = adapted()
     original = {name: p.clone() for name, p in model.policy.model.named_parameters() if not p.requires_grad}
     start = {name: p.detach().clone() for name, p in trained(model.policy).items()}
-    assert len(start) == 2 * 2 * 2 and all("lora_" in name for name in start)
+    assert len(start) == 8 and all("lora_" in name for name in start)
     before = scores(model)
     (spec,) = parse_objectives("dpo")
     asked = Reference(lambda rows: reference(model).forward(rows).logps)
@@ -199,11 +198,11 @@ def test_switching_off_leaves_every_requires_grad_as_it_was() -> None:
     model = adapted()
     frozen = next(iter(trained(model.policy).values()))
     frozen.requires_grad_(False)
-    before = {name: p.requires_grad for name, p in model.policy.model.named_parameters()}
 
     def now() -> dict[str, bool]:
         return {name: p.requires_grad for name, p in model.policy.model.named_parameters()}
 
+    before = now()
     scores(reference(model))
     assert now() == before
     with pytest.raises(RuntimeError), model.policy.without_adapter():
@@ -243,7 +242,6 @@ def test_a_copy_has_its_own_adapter() -> None:
     before = scores(model)
     copied = LanguageModel(copy.deepcopy(model.policy), model.path)
     assert torch.equal(scores(copied), before)
-    assert torch.equal(scores(reference(copied)), scores(reference(model)))
     stirred(copied)
     assert torch.equal(scores(model), before) and not torch.equal(scores(copied), before)
 
@@ -266,7 +264,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Langua
 
 
 def by_peft(folder: Path) -> Iterator[Tensor]:
-    """Log-probs of each row from the model that peft makes of a folder by itself, as its documentation says."""
+    """Log-probs of each row from what peft itself makes of a folder."""
     base = hf.AutoModelForCausalLM.from_pretrained(read_json(folder / "adapter_config.json")["base_model_name_or_path"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers gives up

@@ -53,6 +53,8 @@ def test_a_run_trains_adapters_on_one_whole_model(finished: Path, objective: str
     points = [row["evaluation"] for row in read_jsonl(cell / "metrics.jsonl") if "evaluation" in row]
     assert points[0]["kl"] == 0 == points[0]["k1"], "before training the policy is the reference, to the last bit"
     assert points[-1]["kl"] > 0
+    (evaluation,) = (read_json(file) for file in cell.glob("evaluations/*.json"))
+    assert sum(evaluation["values"]["kl"]) > 0, "what is evaluated at the end is what was trained"
     ours, theirs = load_policy(policy), load_policy(start)
     row = Tokens((1, 10, 11), (12, 13, 2))
     ratio = small.full_logps(ours, row) - small.full_logps(theirs, row)
@@ -70,6 +72,15 @@ def test_a_run_with_an_adapter_says_so_and_has_keys_of_its_own(finished: Path, t
     assert whole.keys == adapter.keys, "stages train no adapter"
     with pytest.raises(InputError, match="adapter: 'r=4:alpha=8' there, 'none' now"):
         go(config(finished, "dpo", seeds=1))
+
+
+def test_all_objectives_of_a_seed_start_from_one_adapter_and_two_seeds_from_two(finished: Path) -> None:
+    world = World(config(finished, "dpo,ppo", lora="r=4:alpha=8"))
+    one, again, other = (
+        torch.cat([p.detach().flatten() for p in world.trainee(seed).policy.model.parameters() if p.requires_grad])
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, again) and not torch.equal(one, other)
 
 
 def test_an_adapter_given_as_the_model_is_merged_first(finished: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from ..errors import AlignbenchError, InputError
 from ..allocator import keep_freed_memory
+from ..errors import AlignbenchError, InputError
 from ..models import quiet
 from ..results import slug, write_text
 from .config import Config, Event

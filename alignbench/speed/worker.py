@@ -39,7 +39,9 @@ def measured(task: Task, tell: Callable[[str], None]) -> Json:
     """Everything one run measures, as it is stored."""
     torch.set_num_threads(task.threads)
     quiet()
-    if not task.contender.startswith(RIVALS):  # as the jobs of a run do; the others' processes are as their users have them
+    if not task.contender.startswith(
+        RIVALS
+    ):  # as the jobs of a run do; the others' processes are as their users have them
         keep_freed_memory()
     before = resident_peak()
     if task.device.startswith("cuda"):
