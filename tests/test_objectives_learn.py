@@ -83,7 +83,7 @@ POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     # One token a sample: the reward looks at the last one.
     "ppo": (
         "ppo:missing_end_penalty=0:beta=0.01",
-        {"max_new_tokens": 1, "batch_size": 64, "budget": 64 * 15, "learning_rate": 1e-2},
+        {"max_new_tokens": 1, "batch_size": 64, "budget": 64 * 25, "learning_rate": 1e-2},
     ),
 }
 
