@@ -29,6 +29,10 @@ GEMMA: dict[str, Any] = {**GROUPED, "head_dim": 8, "query_pre_attn_scalar": 8}
 
 FAMILIES: dict[str, Callable[[], Any]] = {
     "llama": lambda: hf.LlamaConfig(**GROUPED),
+    "llama-dynamic": lambda: hf.LlamaConfig(
+        **{**GROUPED, "max_position_embeddings": 6},
+        rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+    ),
     "llama-eager": lambda: hf.LlamaConfig(**GROUPED, **EAGER),
     "gpt2": lambda: hf.GPT2Config(
         **SPECIAL, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT, initializer_range=0.3

@@ -96,6 +96,22 @@ def test_a_state_precedes_each_token_and_one_follows_the_last(forward: Pass) -> 
         assert off(found, hidden[len(row.prompt) - 1 :]) < 1e-5
 
 
+def test_rotary_positions_that_depend_on_the_batch_see_every_sequence_alone() -> None:
+    model, first = policy("llama-dynamic"), Tokens((BOS,), (5,))
+    found = probe(model, rows())
+    assert found == Path(False, "dynamic rotary positions beyond their original length", alone=True)
+
+    def alone(row: Tokens) -> Tensor:
+        full_logps(model, first)  # shorter than the original length: what was read before is forgotten
+        return full_logps(model, row)
+
+    expected = values_and_gradient(model, lambda: torch.cat([alone(row) for row in rows()]))
+    logps, slope = values_and_gradient(model, lambda: scoring(found)(model, rows()).logps)
+    assert off(logps, expected[0]) < 1e-5 and off(slope, expected[1]) < 1e-5
+    together = scoring(Path(False))(model, rows()).logps
+    assert off(together, expected[0]) > 1e-3, "in one batch they would come out the same"
+
+
 # What must not matter.
 
 

@@ -96,10 +96,21 @@ def _in_rows(trunk: Any, layout: Layout) -> Tensor:
     return hidden
 
 
-def plain_forward(policy: Policy, rows: Sequence[Tokens], head: Head) -> ChunkedForward:
-    """A pass of each sequence by itself, right-padded: slower, and right for every causal model."""
-    ids, mask, index = _padded(policy, rows)
+def plain_forward(policy: Policy, rows: Sequence[Tokens], head: Head, alone: bool = False) -> ChunkedForward:
+    """A pass of each sequence by itself, right-padded: slower, and right for every causal model.
+
+    With `alone` not even in one batch: rotary embeddings that depend on the longest sequence of a batch, or on what
+    was read before, see every sequence as if it were the first.
+    """
     trunk = getattr(policy.model, policy.model.base_model_prefix)
+    if alone:
+        parts = []
+        for row in rows:
+            with torch.no_grad():  # a sequence below the original length takes the embedding back to its beginning
+                trunk(input_ids=torch.tensor([[policy.end]], device=policy.device), use_cache=False)
+            parts.append(plain_forward(policy, [row], head).states)
+        return ChunkedForward(torch.cat(parts), rows, head)
+    ids, mask, index = _padded(policy, rows)
     with policy.computing():
         hidden = trunk(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     return ChunkedForward(hidden.reshape(-1, hidden.shape[-1])[index], rows, head)

@@ -23,13 +23,14 @@ class Path:
 
     `shared`: prompts once, packed; else each sequence by itself, and `why`. `tiles`: attention tile by tile; else rows
     under a mask, for models whose attention cannot be exchanged. `chunked`: our head in chunks; else the model's own,
-    with all its logits.
+    with all its logits. `alone`: plainly and not even in one batch with others.
     """
 
     shared: bool
     why: str = ""
     tiles: bool = True
     chunked: bool = True
+    alone: bool = False
 
     def __str__(self) -> str:
         how = "shared" if self.shared else f"plain ({self.why})"
@@ -40,7 +41,9 @@ class Path:
         """One pass over `rows` this way."""
         if not self.chunked or head is None:
             return OwnForward(policy, rows)
-        return shared_forward(policy, rows, head, self.tiles) if self.shared else plain_forward(policy, rows, head)
+        if self.shared:
+            return shared_forward(policy, rows, head, self.tiles)
+        return plain_forward(policy, rows, head, self.alone)
 
 
 def path_from_config(config: object, longest: int) -> Path:
@@ -64,7 +67,7 @@ def path_from_config(config: object, longest: int) -> Path:
         "original_max_position_embeddings"
     )
     if kind in ("dynamic", "longrope") and longest > int(original or get("max_position_embeddings") or 0):
-        return Path(False, f"{kind} rotary positions beyond their original length")
+        return Path(False, f"{kind} rotary positions beyond their original length", alone=True)
     return Path(True)
 
 
@@ -80,7 +83,7 @@ def probe(policy: Policy, rows: Sequence[Tokens], count: int = 4) -> Path:
     longest = max(rows, key=lambda row: len(row.prompt) + len(row.completion))
     chosen = [*rows[:count], longest]
     chosen += [Tokens(r.prompt, r.completion[:-1]) for r in chosen if len(r.completion) > 1]
-    truth = torch.cat([OwnForward(policy, [row]).logps for row in chosen])
+    truth = torch.cat([_alone(policy, row) for row in chosen])
     head = head_of(policy.model)
     allowed = path_from_config(policy.model.config, len(longest.prompt) + len(longest.completion))
     why = "" if head is not None else "its head is more than a linear layer"
@@ -92,10 +95,16 @@ def probe(policy: Policy, rows: Sequence[Tokens], count: int = 4) -> Path:
             return right
         why = found[1]
     why = why or allowed.why
-    plain = Path(False, why)
+    plain = Path(False, why, alone=allowed.alone)
     if head is not None and not _difference(policy, chosen, plain, head, truth):
         return plain
     return Path(False, why, chunked=False)
+
+
+def _alone(policy: Policy, row: Tokens) -> Tensor:
+    """The model's own log-probs of one row, whatever it has read before."""
+    policy.model(input_ids=torch.tensor([[policy.end]], device=policy.device), use_cache=False)
+    return OwnForward(policy, [row]).logps
 
 
 def _difference(policy: Policy, rows: Sequence[Tokens], path: Path, head: Head, truth: Tensor) -> str:
