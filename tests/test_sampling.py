@@ -147,8 +147,7 @@ def in_order(rows: Sequence[Tokens]) -> list[Tokens]:
     return sorted(rows, key=lambda row: (len(row.prompt), row.prompt))
 
 
-# Without llama-dynamic: its positions depend on the longest sequence of a batch, and samples are drawn in batches.
-@pytest.mark.parametrize("family", [*(name for name in FAMILIES if name != "llama-dynamic"), *CACHES])
+@pytest.mark.parametrize("family", [*(f for f in FAMILIES if f != "llama-dynamic"), *CACHES])  # it hangs on the batch
 def test_what_is_drawn_from_is_what_is_scored(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Token by token, for all kinds of models, with left padding, shared prompts, and rows leaving as they finish."""
     monkeypatch.setitem(FAMILIES, family, {**FAMILIES, **CACHES}[family])
