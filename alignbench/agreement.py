@@ -28,9 +28,26 @@ def cohens_kappa(a: ArrayLike, b: ArrayLike) -> float:
     """
     first, second = _labels(a, b)
     _, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
-    shares = [np.bincount(half, minlength=codes.max() + 1) / first.size for half in np.split(codes, 2)]
-    expected = float(shares[0] @ shares[1])
-    return math.nan if codes.max() == 0 else (raw_agreement(a, b) - expected) / (1 - expected)
+    size = int(codes.max()) + 1
+    cells = codes[: first.size] * size + codes[first.size :]
+    return kappa_of_table(np.bincount(cells, minlength=size**2).reshape(size, size))
+
+
+def kappa_of_table(table: ArrayLike) -> float:
+    """Cohen's kappa of a contingency `table [labels, labels]`: how many items the raters gave labels i and j."""
+    x = _table(table)
+    shares = x / x.sum()
+    expected = float(shares.sum(axis=1) @ shares.sum(axis=0))
+    return math.nan if expected == 1 else (float(np.trace(shares)) - expected) / (1 - expected)
+
+
+def alpha_of_table(table: ArrayLike) -> float:
+    """Krippendorff's alpha of two raters who both labelled every item, from a `table` as in `kappa_of_table`."""
+    x = _table(table)
+    per_label = x.sum(axis=0) + x.sum(axis=1)
+    total = per_label.sum()
+    expected = float(np.sum(per_label * (total - per_label)))
+    return math.nan if expected == 0 else float(1 - (total - 1) * 2 * (x.sum() - np.trace(x)) / expected)
 
 
 def krippendorff_alpha(ratings: ArrayLike) -> float:
@@ -66,6 +83,13 @@ def position_bias(first_order: ArrayLike, second_order: ArrayLike) -> float:
 def self_agreement(first_order: ArrayLike, second_order: ArrayLike) -> float:
     """Share of pairs with the same verdict in both orders, scored as in `position_bias`; a tie agrees with ties."""
     return raw_agreement(*_verdicts(first_order, second_order))
+
+
+def _table(table: ArrayLike) -> Floats:
+    x = np.asarray(table, dtype=np.float64)
+    if x.ndim != 2 or x.shape[0] != x.shape[1] or not x.sum() > 0 or x.min() < 0:
+        raise ValueError(f"a table of two raters must be square counts of some items, got shape {x.shape}")
+    return x
 
 
 def _labels(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

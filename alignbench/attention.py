@@ -97,11 +97,11 @@ def attend(
     """Attention over a flat sequence `[1, H, L, d]`, tile by tile; `attention_mask` is not read.
 
     Raises:
-        NotImplementedError: the layer asks for something that would be lost here (sinks, a position bias).
+        RuntimeError: the layer asks for something that would be lost here (sinks, a position bias).
     """
     for name in ("s_aux", "position_bias", "cache"):
         if others.get(name) is not None:
-            raise NotImplementedError(f"attention with {name}")
+            raise RuntimeError(f"attention with {name}")
     tiles.used = True
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from .models import SmallModel
@@ -104,6 +105,11 @@ class Benchmark(ABC):
 
     def gold(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float] | None:
         """The true reward of each completion, or None where nobody knows it."""
+        return None
+
+    def lm_eval_tasks(self, folder: Path) -> Path | None:
+        """Write the benchmark's own tasks of lm-eval (YAML and data, the same each time) into `folder`, and return it;
+        None where it has none."""
         return None
 
     @abstractmethod

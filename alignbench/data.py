@@ -24,7 +24,8 @@ from .formats import Skipped, UnusableError, describe_skipped, parser_for, shown
 from .records import LabelledCompletion, Pair, Preferences, Prompt
 
 __all__ = [
-    "Records", "Skipped", "check_disjoint", "describe_skipped", "distinct_prompts", "read_records", "split_by_prompt",
+    "Records", "Row", "Skipped", "check_disjoint", "describe_skipped", "distinct_prompts", "read_records", "read_rows",
+    "split_by_prompt",
 ]  # fmt: skip
 
 Row = tuple[int, dict[str, Any]]  # line (or row, counted from 1) and fields
@@ -60,9 +61,7 @@ def read_records(source: str, split: str | None = None) -> Records:
     Raises:
         InputError: the source is missing, empty, unreadable or in no known format, or none of its records is usable.
     """
-    rows = list(_rows(source, split))
-    if not rows:
-        raise InputError(f"{source} is empty: it holds no record.")
+    rows = read_rows(source, split)
     parse = parser_for({name for _, row in rows for name in row}, source)
     records: list[Any] = []
     skipped = []
@@ -75,6 +74,14 @@ def read_records(source: str, split: str | None = None) -> Records:
         raise InputError(f"{source} holds no usable record: {describe_skipped(skipped, len(rows))}.")
     kind: Literal["pairs", "labels"] = "pairs" if isinstance(records[0], Pair) else "labels"
     return Records(tuple(records), kind, tuple(skipped), source, _fingerprint(records))
+
+
+def read_rows(source: str, split: str | None = None) -> list[Row]:
+    """Line and fields of every record of a source, whatever they are. Raises `InputError` where there is none."""
+    rows = list(_rows(source, split))
+    if not rows:
+        raise InputError(f"{source} is empty: it holds no record.")
+    return rows
 
 
 def split_by_prompt(records: Preferences, shares: Mapping[SplitT, float], salt: str) -> dict[SplitT, Preferences]:

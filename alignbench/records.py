@@ -63,7 +63,10 @@ class Demonstration:
     completion: Completion
 
 
-Outcome = Literal["first", "second", "tie", "refused", "unparsed"]
+Outcome = Literal["first", "second", "tie", "refused", "unparsed", "unanswered"]
+"""An answer of a judge. It may decline to choose ("refused"), say something that names no side ("unparsed"), or never
+come, after every retry ("unanswered"): only the last is asked again by the next run."""
+UNUSABLE: frozenset[Outcome] = frozenset({"refused", "unparsed", "unanswered"})
 
 
 @dataclass(frozen=True)
@@ -100,18 +103,36 @@ class Verdict:
 
     @property
     def unusable(self) -> int:
-        """How many of the two answers were refusals or could not be parsed."""
-        return sum(outcome in ("refused", "unparsed") for outcome in (self.forward, self.swapped))
+        """How many of the two answers were refusals, could not be parsed or never came."""
+        return sum(outcome in UNUSABLE for outcome in (self.forward, self.swapped))
+
+    @property
+    def unanswered(self) -> int:
+        """How many of the two questions have no answer yet."""
+        return (self.forward == "unanswered") + (self.swapped == "unanswered")
 
     @property
     def bounds(self) -> tuple[float, float]:
         """The score if every unusable answer had been a loss, and if it had been a win."""
         low, high = 0.0, 0.0
         for outcome in (self.forward, self.swapped):
-            unusable = outcome in ("refused", "unparsed")
+            unusable = outcome in UNUSABLE
             low += 0.0 if unusable else _points(outcome) / 2
             high += 0.5 if unusable else _points(outcome) / 2
         return low, high
+
+
+@dataclass
+class Usage:
+    """What a judge has cost so far. `questions` were asked of it (two a comparison), `cached` of them were answered
+    before; `retries` are requests that had to be repeated; tokens are those of answers that were paid for now."""
+
+    questions: int = 0
+    cached: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None  # in the currency of the price; None where no price is known
 
 
 def _points(outcome: Outcome) -> float:

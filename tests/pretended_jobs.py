@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from alignbench.run import Config, Event, pool
-from alignbench.run.jobs import Job
+from alignbench.run.plan import Job
 from alignbench.run.pool import run_jobs
 from alignbench.run.stages import Report
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -16,73 +13,65 @@ from alignbench.report import print_table
 from alignbench.report.store import read_store
 from alignbench.report.summary import build_summary
 from alignbench.report.tables import build, write_markdown
-from alignbench.results import slug, write_json, write_jsonl
+from alignbench.results import write_json, write_jsonl
 
-Json = dict[str, Any]
-Triple = list[Any]
+from .synthetic import CHOSEN, HELD_OUT, Json, Synthetic, best_of_file, cell_folder, reference_file, samples_name
+from .synthetic_judging import random_held_out, write_baselines, write_capability, write_matches
+
 NEEDS = {"ppo": ["reference", "reward", "sampling"], "preferred_ft": ["pairs"]}
 CURVE_STEPS = (0, 10, 20, 30, 40)
 CURVE_PROMPTS = 8
-
-
-@dataclass
-class Synthetic:
-    """What to write; `failed` and `unevaluated` name (spec, seed)."""
-
-    specs: Sequence[str] = ("dpo", "kto", "ppo")
-    seeds: Sequence[int] = (0, 1, 2)
-    prompts: int = 24
-    pairs: int = 30
-    gold: bool = True
-    votes: bool = True
-    held_out: bool = True
-    failed: Sequence[tuple[str, int]] = ()
-    unevaluated: Sequence[tuple[str, int]] = ()
-    untrained: Sequence[tuple[str, int]] = ()
-    unparsed: float = 0.0
-    completion: str = "a good film . it moved me"
-    reason: str = "the loss is NaN at step 12"
-    recorded: bool = True  # False: as a version wrote it that knew no phases
-    run: Json = field(default_factory=dict)
-
-    @property
-    def judges(self) -> list[str]:
-        return ["gold", "reward", "lm"] if self.gold else ["reward", "lm"]
 
 
 def write_store(folder: Path, what: Synthetic) -> Path:
     """Write the folder and return it."""
     cells = []
     for position, spec in enumerate(what.specs):
-        cell = f"cells/{slug(spec)}-{position:04x}"
         name = spec.split(":", maxsplit=1)[0]
-        entry = {"spec": spec, "objective": name, "params": {"beta": 0.1}, "folder": cell, "evaluation": "e1"}
+        entry = {"spec": spec, "objective": name, "params": {"beta": 0.1}, "folder": cell_folder(what, spec)}
+        entry |= {"evaluation": "e1", "samples": {f"{t:g}": samples_name(t) for t in (1.0, *what.temperatures)}}
         needs = {"needs": NEEDS.get(name, ["pairs", "reference"])} if what.recorded else {}
         cells.append(entry | needs)
         for seed in what.seeds:
             if (spec, seed) not in what.untrained:
-                _write_cell(folder / cell / f"seed-{seed}", what, spec, position, seed)
+                _write_cell(folder / cell_folder(what, spec) / f"seed-{seed}", what, spec, position, seed)
     if what.held_out:
-        write_json(folder / "stages/held_out-h1/verdicts.json", _held_out(what))
+        random_held_out(folder, what)
     run = {
-        "schema": 1,
+        "schema": 2,
         "benchmark": "reviews",
         "name": "reviews",
         "command": "alignbench run --objectives " + ",".join(what.specs),
         "seeds": list(what.seeds),
         "headline": what.judges[0],
         "agreement_judge": "lm",
+        "judges": {judge: f"verdicts/{judge}-j1" for judge in what.judges},
         "question": "Which continuation is more positive about the film?",
+        "identity": {"benchmark": "reviews", "model": "small, from scratch (5a11)", "dtype": "float32"},
         "data": {"fingerprint": "f00d", "train_pairs": 600, "eval_prompts": what.prompts, "kind": "pairs"},
         "versions": {"alignbench": "0.1.0", "torch": "2.13.0"},
         "hardware": {"cpu": 2},
         "models": {"parameters": 700_000, "path": "shared"},
         "warnings": [],
-        "held_out": "stages/held_out-h1/verdicts.json" if what.held_out else None,
+        "held_out": HELD_OUT if what.held_out else None,
+        "chosen": CHOSEN,
+        "reference": {
+            str(seed): {f"{t:g}": reference_file(seed, t) for t in (1.0, *what.temperatures)} for seed in what.seeds
+        },
+        "best_of": {str(n): {str(seed): best_of_file(n, seed) for seed in what.seeds} for n in what.best_of},
+        "capability": {"reference": "stages/capability-l1/result.json", "cell": "capability-l1.json"}
+        if what.capability
+        else None,
+        "tuning": None,
         "cells": cells,
         "stages": _stages(what),
     }
     write_json(folder / "run.json", run | what.run)
+    for seed in what.seeds:
+        write_baselines(folder, what, seed)
+        write_matches(folder, what, seed)
+    if what.capability:
+        write_capability(folder, what)
     return folder
 
 
@@ -146,9 +135,13 @@ def _write_cell(folder: Path, what: Synthetic, spec: str, position: int, seed: i
     write_jsonl(folder / "metrics.jsonl", _metrics(rng, what, spec, position, kl, gain))
     if failed or (spec, seed) in what.unevaluated:
         return
-    evaluation, samples = _evaluation(rng, what, seed, kl, gain)
+    evaluation, samples = _evaluation(rng, what, spec, seed, kl)
     write_json(folder / "evaluations" / "e1.json", evaluation)
-    write_jsonl(folder / "samples-s1.jsonl", samples)
+    write_jsonl(folder / samples_name(), samples)
+    for t in what.temperatures:
+        gold = what.gold_of(spec, seed, t)
+        rows = [row | {"reward": float(g) if what.gold else None} for row, g in zip(samples, gold, strict=True)]
+        write_jsonl(folder / samples_name(t), rows)
 
 
 def _metrics(rng: np.random.Generator, what: Synthetic, spec: str, position: int, kl: float, gain: float) -> list[Json]:
@@ -194,11 +187,9 @@ def _listed(values: Json) -> Json:
     return {name: None if value is None else value.tolist() for name, value in values.items()}
 
 
-def _evaluation(
-    rng: np.random.Generator, what: Synthetic, seed: int, kl: float, gain: float
-) -> tuple[Json, list[Json]]:
+def _evaluation(rng: np.random.Generator, what: Synthetic, spec: str, seed: int, kl: float) -> tuple[Json, list[Json]]:
     P = what.prompts
-    ours, theirs = rng.normal(gain - 0.02 * kl**2 / 4, 0.8, P), rng.normal(0, 0.8, P)
+    ours, theirs = what.gold_of(spec, seed), what.gold_of("reference", seed)
     length = rng.integers(12, 40, P).astype(float)
     values: Json = {
         "kl": rng.gamma(4, kl / 4, P),
@@ -210,13 +201,6 @@ def _evaluation(
         "reference_reward": theirs if what.gold else None,
         "reference_proxy_reward": 1.4 * theirs,
         "reference_length": rng.integers(12, 36, P).astype(float),
-    }
-    against = {
-        judge: {
-            "against_reference": verdicts(rng, ours - theirs, judge, what.unparsed),
-            "against_chosen": verdicts(rng, ours - 0.6, judge, what.unparsed),
-        }
-        for judge in what.judges
     }
     ids = [f"e{i}" for i in range(P)]
     samples = [
@@ -239,37 +223,11 @@ def _evaluation(
     return {
         "schema": 1,
         "seed": seed,
-        "samples": "samples-s1.jsonl",
-        **({"seconds": {"samples": 2.0, "judges": 1.0 + seed}} if what.recorded else {}),
+        "samples": samples_name(),
+        **({"seconds": {"samples": 2.0}} if what.recorded else {}),
         "prompts": ids,
         "values": _listed(values),
-        "verdicts": against,
     }, samples
-
-
-def verdicts(rng: np.random.Generator, margin: Any, judge: str, unparsed: float = 0.0) -> list[Triple]:
-    """Gold and reward judges answer alike in both orders, the `lm` judge is noisy and favours what it reads first."""
-    rows: list[Triple] = []
-    for value in margin:
-        seen = {"gold": 0.0, "reward": 0.3, "lm": 0.6}[judge] * rng.normal(size=2)
-        first, second = value + seen[0], value + (seen[1] if judge == "lm" else seen[0])
-        bias = 0.2 if judge == "lm" else 0.0
-        answers = ["first" if first + bias > 0 else "second", "first" if second - bias > 0 else "second"]
-        if judge != "gold" and rng.uniform() < unparsed:
-            answers[1] = "unparsed"
-        rows.append([*answers, float(first)])
-    return rows
-
-
-def _held_out(what: Synthetic) -> Json:
-    rng = np.random.default_rng(7)
-    margin = rng.normal(0.7, 0.8, what.pairs)
-    votes = [[bool(vote > 0) for vote in value + rng.normal(0, 0.6, 2)] for value in margin]
-    return {
-        "votes": votes if what.votes else [[] for _ in votes],
-        "gold": margin.tolist() if what.gold else None,
-        "verdicts": {judge: verdicts(rng, margin, judge) for judge in what.judges},
-    }
 
 
 def rows_of(summary: Json) -> dict[str, Json]:

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alignbench.agreement import cohens_kappa, krippendorff_alpha, position_bias, raw_agreement, self_agreement
+from alignbench.agreement import (
+    alpha_of_table,
+    cohens_kappa,
+    kappa_of_table,
+    krippendorff_alpha,
+    position_bias,
+    raw_agreement,
+    self_agreement,
+)
 from alignbench.stats import agreement_interval
 
 NONE = math.nan
@@ -72,6 +80,23 @@ def test_alpha_by_hand_and_at_the_edges() -> None:
         assert math.isnan(krippendorff_alpha(ratings))
     with pytest.raises(ValueError, match="items, raters"):
         krippendorff_alpha([1, 2])
+
+
+def test_a_contingency_table_gives_what_the_labels_give(rng: np.random.Generator) -> None:
+    # 20 both yes, 5 only a, 10 only b, 15 both no: kappa as above; alpha has 55 and 45 of 100 labels, 15 items differ.
+    table = [[20, 5], [10, 15]]
+    assert kappa_of_table(table) == pytest.approx(0.4)
+    assert alpha_of_table(table) == pytest.approx(1 - 99 * 30 / (55 * 45 * 2))
+    a, b = rng.integers(0, 4, 60), rng.integers(0, 3, 60)
+    counts = np.zeros((4, 4))
+    np.add.at(counts, (a, b), 1)
+    assert kappa_of_table(counts) == pytest.approx(cohens_kappa(a, b))
+    assert alpha_of_table(counts) == pytest.approx(krippendorff_alpha(np.stack([a, b], axis=1)))
+    assert math.isnan(kappa_of_table([[3, 0], [0, 0]])) and math.isnan(alpha_of_table([[3]]))
+    for wrong in ([[1, 2]], [[0, 0], [0, 0]], [[-1, 2], [0, 3]], [1, 2]):
+        for statistic in (kappa_of_table, alpha_of_table):
+            with pytest.raises(ValueError, match="a table of two raters must be square"):
+                statistic(wrong)
 
 
 def test_position_bias_and_self_agreement_by_hand() -> None:

@@ -14,7 +14,8 @@ from alignbench.report import judging, write_report
 from alignbench.results import read_json, write_json
 from alignbench.run import cells
 from alignbench.spent import PHASES
-from tests.synthetic_store import Synthetic, rows_of, summarise, write_store
+from tests.synthetic import Synthetic
+from tests.synthetic_store import rows_of, summarise, write_store
 from tests.test_run import config, go
 
 Json = dict[str, Any]
@@ -121,7 +122,7 @@ def test_the_summary_adds_up_the_stages_and_the_evaluations_of_each_row(tmp_path
     assert phases["preferred_ft"]["stage"]["per_seed"] == [20 + 3] * 2
     assert phases["ppo"]["stage"]["per_seed"] == [20 + 3 + 1.5 + 6, 20 + 3 + 1.5 + 7]
     assert phases["ppo"]["stage"]["value"] == 20 + 3 + 1.5 + 6.5
-    assert phases["ppo"]["evaluate"]["per_seed"] == [6 + 2 + 1, 6 + 2 + 2]  # position 2; samples; judges
+    assert phases["ppo"]["evaluate"]["per_seed"] == [14, 14]  # 6 at position 2, samples 2, three judges on two 6
     for row in rows.values():
         assert set(row["cost"]["phases"]) == {"stage", *PHASES}
         parts = [row["cost"]["phases"][name]["value"] for name in ("train", "sample", "score")]

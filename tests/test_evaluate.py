@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean, stdev
-from typing import ClassVar
 
 import pytest
 import torch
 import transformers as hf
 
 from alignbench.batch import Tokens
-from alignbench.evaluate import Measures, judge_all, measure
+from alignbench.evaluate import Measures, measure
 from alignbench.evaluate.measure import decode
-from alignbench.judge import Judge, JudgeContext, by_score
 from alignbench.logprobs import LanguageModel
 from alignbench.logprobs import Path as ScoringPath
 from alignbench.models import Policy, SmallModel, small_tokenizer
-from alignbench.records import Comparison, Completion, Prompt, Verdict
-from alignbench.results import read_json, write_json
+from alignbench.records import Completion, Prompt
 from alignbench.sampling import sample
 
 from . import small
@@ -183,63 +177,3 @@ def test_rewards_are_of_the_very_samples() -> None:
 def test_means_are_a_point_of_a_curve() -> None:
     some = Measures([Completion("a")] * 2, [2, 4], [0.0, 1.0], [-1.0, 2.0], [1.0, 4.0], None)
     assert some.means() == {"kl": 0.5, "k1": 0.5, "reward": 2.5, "proxy_reward": None, "length": 3.0, "n": 2}
-
-
-# --- verdicts ---
-
-
-@dataclass
-class Longest(Judge):
-    """Prefers the longer completion, and remembers what it was asked."""
-
-    summary: ClassVar[str] = "the longer one"
-    asked: list[tuple[str, Sequence[Comparison]]] = field(default_factory=list)
-
-    @classmethod
-    def open(cls, argument: str, context: JudgeContext) -> Longest:
-        return cls()
-
-    def compare(self, question: str, items: Sequence[Comparison]) -> list[Verdict]:
-        self.asked.append((question, items))
-        return [by_score(len(item.first.text), len(item.second.text)) for item in items]
-
-
-OURS = [Completion("aa"), Completion("a"), Completion("aaa")]
-THEIRS = [Completion("b"), Completion("bb"), Completion("bbb", ended=False)]
-PROMPTS = [Prompt("x"), Prompt("y"), Prompt("z")]
-
-
-def test_every_judge_compares_with_the_reference_and_with_known_preferences() -> None:
-    one, two = Longest(), Longest()
-    known = {"z": Completion("c" * 9), "x": Completion("c"), "another": Completion("d")}
-    judged = judge_all({"one": one, "two": two}, "better ?", PROMPTS, OURS, THEIRS, known)
-    assert list(judged) == ["one", "two"] and judged["one"] == judged["two"]
-    assert [v.forward for v in judged["one"].against_reference] == ["first", "second", "tie"]
-    assert judged["one"].against_chosen is not None
-    assert [v.forward for v in judged["one"].against_chosen] == ["first", "second"], "prompts x and z"
-    assert one.asked == two.asked
-    (question, against), (_, chosen) = one.asked
-    assert question == "better ?"
-    assert [(c.prompt, c.first, c.second) for c in against] == list(zip(PROMPTS, OURS, THEIRS, strict=True))
-    assert [(c.prompt.text, c.first, c.second.text) for c in chosen] == [("x", OURS[0], "c"), ("z", OURS[2], "c" * 9)]
-
-
-def test_without_known_preferences_nothing_is_asked_of_them() -> None:
-    judge = Longest()
-    judged = judge_all({"one": judge}, "better ?", PROMPTS, OURS, THEIRS, {"another": Completion("d")})["one"]
-    assert judged.against_chosen is None and len(judge.asked) == 1
-    assert judged.as_json()["against_chosen"] is None
-    with pytest.raises(ValueError, match="zip"):
-        judge_all({"one": judge}, "better ?", PROMPTS, OURS[:2], THEIRS, {})
-
-
-def test_verdicts_are_written_as_triples(tmp_path: Path) -> None:
-    known = {"x": Completion("c")}
-    judged = judge_all({"one": Longest()}, "better ?", PROMPTS, OURS, THEIRS, known)["one"]
-    write_json(tmp_path / "verdicts.json", judged.as_json())
-    assert read_json(tmp_path / "verdicts.json") == {
-        "against_reference": [["first", "first", 1], ["second", "second", -1], ["tie", "tie", 0]],
-        "against_chosen": [["first", "first", 1]],
-    }
-    unsure = Verdict("unparsed", "first", None)
-    assert json.dumps([unsure.forward, unsure.swapped, unsure.margin]) == '["unparsed", "first", null]'

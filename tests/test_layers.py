@@ -17,13 +17,14 @@ MAX_LINES = 300
 # A name is a module or a folder of alignbench; what is in a folder stands on the folder's floor.
 FLOORS = (
     {"errors", "completions", "batch", "records", "stats", "agreement", "results", "formats", "encoding"}
-    | {"pretrained", "attention", "fused", "decoding", "recompute", "allocator"},
-    {"objective", "judge", "models", "data", "tokens", "reference", "spent"},
+    | {"pretrained", "attention", "fused", "decoding", "recompute", "allocator", "questions"},
+    {"objective", "judge", "models", "data", "tokens", "reference", "spent", "answers", "matches"},
     {"benchmark"},
     {"logprobs", "sampling", "plugins"},
     {"engine", "judges", "adapters"},
     {"train", "evaluate"},
     {"run", "report", "speed", "check"},
+    {"agree"},
     {"cli"},
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -124,7 +124,6 @@ def test_package_data_can_be_read(installed: Installed) -> None:
     assert read > 0, "no file matches package-data"
 
 
-@pytest.mark.skipif(not (ROOT / "alignbench" / "cli.py").exists(), reason="there is no command line yet")
 def test_the_command_lists_the_objectives(installed: Installed) -> None:
     printed = output(installed.programs / "alignbench", "list", "objectives", cwd=installed.elsewhere)
     for path in (ROOT / "objectives").glob("[!_]*.py"):

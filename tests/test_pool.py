@@ -18,7 +18,7 @@ import pytest
 
 from alignbench.errors import InputError, TrainingError
 from alignbench.run import Config, Event, pool, run
-from alignbench.run.jobs import Job
+from alignbench.run.plan import Job
 from alignbench.run.stages import Report
 
 from .pretended_jobs import ALL, CACHE, DATA, DPO, PPO, PPO1, REWARD, START, Stage, cell, fail

@@ -15,11 +15,13 @@ from alignbench.errors import InputError
 from alignbench.report import compare, judging, write_report
 from alignbench.report.store import read_store
 from alignbench.results import read_json, write_json
-from tests.synthetic_store import Synthetic, as_markdown, printed, rows_of, summarise, without_style, write_store
+from tests.synthetic import Synthetic
+from tests.synthetic_judging import match_path, write_verdicts
+from tests.synthetic_store import as_markdown, printed, rows_of, summarise, without_style, write_store
 
 Json = dict[str, Any]
 FILES = ("summary.json", "table.md", "table.csv", "table.tex", "report.html")
-PLOTS = ("agreement", "cost", "frontier", "lengths", "proxy_gold", "training", "win_rates")
+PLOTS = ("agreement", "cost", "frontier", "head_to_head", "lengths", "proxy_gold", "training", "win_rates")
 
 
 @pytest.fixture(autouse=True)
@@ -55,18 +57,13 @@ def test_the_table_shows_what_the_summary_says(reported: tuple[Path, Json]) -> N
         value, low, high = (f"{scale * row[name][end]:.{digits}f}" for end in ("value", "low", "high"))
         return f"{value} [{low}, {high}]"
 
-    cells = [shown("win_rate", 3), shown("reward", 2), shown("kl", 2), shown("judge_agreement", 3)]
+    marks = ", ".join([" ".join(row["significant_over"]) or "–", "reference"][: 1 + row["better_than_reference"]])
+    cells = [shown("win_rate", 3), marks, shown("win_rate_length_controlled", 3), shown("win_rate_chosen", 3)]
+    cells += [shown("reward", 2), shown("kl", 2), shown("judge_agreement", 3)]
     cells += [shown("length", 1), shown("unfinished", 1, 100), f"{row['cost']['seconds']['value']:.1f} s, 32k tok"]
     assert f"| dpo | {' | '.join(cells)} |" in text
-    assert "win rate (judge gold) | reward (gold) | KL (nats) | agreement (judge lm) | length (tokens)" in text
-
-
-def test_the_page_shows_samples_beside_the_reference(reported: tuple[Path, Json]) -> None:
-    text = (reported[0] / "report.html").read_text()
-    assert text.count("a good film . it moved me") == 3 * 4  # three specs, four prompts
-    assert text.count("a dull film .") == 4
-    assert "start 20.0 s, judge lm 8.0 s, data 3.0 s, cache 1.5 s" in text
-    assert 'a dull film .<span class="quiet"> (cut off)</span>' in text
+    assert "win rate (judge gold) | beats (Holm 5 %) | win rate (at equal length) | win rate (over the chosen)" in text
+    assert "reward (gold) | KL (nats) | agreement (judge lm) | length (tokens)" in text
 
 
 def test_a_second_report_is_the_same_to_the_byte_and_leaves_nothing_old(tmp_path: Path) -> None:
@@ -90,7 +87,7 @@ def test_a_failed_seed_is_a_hole_with_its_reason(reported: tuple[Path, Json]) ->
         assert "2 of 3 seeds" in text
         assert "the loss is NaN at step 12" in text
     with (folder / "table.csv").open() as file:
-        assert [record["status"] for record in csv.DictReader(file)] == ["done", "partial", "done"]
+        assert [record["status"] for record in csv.DictReader(file)] == ["done", "partial", "done", "baseline"]
 
 
 def test_specs_without_any_result_keep_their_row(tmp_path: Path) -> None:
@@ -113,7 +110,7 @@ def test_specs_without_any_result_keep_their_row(tmp_path: Path) -> None:
     assert rows["ppo"]["reason"] == "seed 0: not trained; seed 1: not trained"
     assert "not evaluated (OSError: disk full); seed 1: trained but not evaluated" in rows["orpo"]["reason"]
     assert summary["comparisons"] == []
-    assert "| kto (failed) | – | – |" in as_markdown(summary)
+    assert "| kto (failed) | – |" in as_markdown(summary)
 
 
 def test_a_run_in_which_everything_failed_is_reported(tmp_path: Path) -> None:
@@ -133,7 +130,9 @@ def test_without_gold_the_reward_model_judges_and_labels_measure_agreement(tmp_p
     labels = summary["judges"]["lm"]["held_out"]["against_labels"]["raw"]["value"]
     assert row["judge_agreement"]["value"] == labels
     assert "held-out pairs, the same for all rows" in row["judge_agreement"]["against"]
-    triples = read_json(tmp_path / "stages/held_out-h1/verdicts.json")["verdicts"]["lm"]
+    held_out = read_store(tmp_path).held_out
+    assert held_out is not None
+    triples = held_out["verdicts"]["lm"]
     assert labels == pytest.approx(np.mean([t[order] == "first" for t in triples for order in (0, 1)]))
     assert not (tmp_path / "plots" / "proxy_gold.png").exists()
     header = (tmp_path / "table.csv").read_text().splitlines()[0].split(",")
@@ -156,14 +155,12 @@ def test_too_many_unusable_answers_leave_no_headline(tmp_path: Path) -> None:
 
 
 def test_a_few_unusable_answers_score_a_half_and_are_shown(tmp_path: Path) -> None:
-    folder = write_store(tmp_path, Synthetic(gold=False, prompts=40, pairs=6, seeds=(0,), specs=("dpo",)))
-    path = next(folder.glob("cells/*/seed-0/evaluations/e1.json"))
-    evaluation = read_json(path)
-    triples = evaluation["verdicts"]["reward"]["against_reference"]
+    what = Synthetic(gold=False, prompts=40, pairs=6, seeds=(0,), specs=("dpo",))
+    folder = write_store(tmp_path, what)
+    triples = read_json(match_path(folder, what, "reward", "dpo", "reference", 0))["verdicts"]
     before = np.mean([t[0] == "first" for t in triples])
     triples[0] = ["refused", "unparsed", None]
-    evaluation["verdicts"]["reward"]["against_reference"] = triples
-    write_json(path, evaluation)
+    write_verdicts(folder, what, "reward", "dpo", "reference", 0, triples)
     row = summarise(folder)["rows"][0]
     assert abs(row["win_rate"]["value"] - before) == pytest.approx(0.5 / 40)
     assert row["win_rate"]["n"] == 40
@@ -194,9 +191,9 @@ def test_other_evaluation_prompts_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "schema 2 where 1 is known"),
+        ({"schema": 1}, "schema 1 where 2 is known"),
         ({"cells": None}, "no field `cells`"),
-        ({"held_out": "stages/nowhere/verdicts.json"}, "is missing"),
+        ({"held_out": "stages/nowhere/pairs.json"}, "is missing"),
     ],
 )
 def test_a_store_that_cannot_be_read_is_refused(tmp_path: Path, change: Json, message: str) -> None:
@@ -230,7 +227,7 @@ def test_runs_stand_side_by_side(tmp_path: Path) -> None:
     assert (folder / "plots" / "frontier.png").stat().st_size > 0
     with (folder / "table.csv").open() as file:
         assert [(r["run"], r["spec"]) for r in csv.DictReader(file)] == [
-            ("a", "dpo"), ("a", "kto"), ("a", "ppo"), ("b", "orpo"),
+            ("a", "dpo"), ("a", "kto"), ("a", "ppo"), ("a", "reference"), ("b", "orpo"), ("b", "reference"),
         ]  # fmt: skip
     shown = without_style(printed(both))
     assert "a: differences in win rate (judge gold)" in shown

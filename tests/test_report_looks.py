@@ -14,10 +14,11 @@ from rich.cells import cell_len
 
 from alignbench.report import judging, write_report
 from alignbench.report.text import csv_text, latex, markdown, number, p_value, plain, shorten
-from tests.synthetic_store import Synthetic, printed, summarise, without_style, write_store
+from tests.synthetic import Synthetic
+from tests.synthetic_store import printed, summarise, without_style, write_store
 
 Json = dict[str, Any]
-PLOTS = 7
+PLOTS = 8
 EIGHT = ("dpo:beta=0.05", "dpo:beta=0.1", "dpo:beta=0.5", "kto", "ppo", "simpo:gamma=1.5", "./my_loss.py:b=2", "orpo")
 HOSTILE = "x|y`<script>alert(1)</script>$\\alpha_1%&#~^{\x1b[31mred\x1b[2J\u202e\x07[a](javascript:b)[/red]$\\frac$"
 
@@ -67,7 +68,7 @@ def test_html_shows_hostile_text_as_text(hostile: tuple[Path, Json]) -> None:
     text = (hostile[0] / "report.html").read_text()
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    assert not re.search(r"(src|href)=\"(?!data:image/png;base64,)", text)
+    assert not re.search(r"(src|href)=\"(?!data:image/png;base64,|#)", text)
     assert "second line" in text  # completions are there, line breaks and all
     assert text.count("data:image/png;base64,") == len(list((hostile[0] / "plots").iterdir()))
 
@@ -87,7 +88,7 @@ def test_latex_escapes_its_special_characters(hostile: tuple[Path, Json]) -> Non
 def test_csv_gives_back_the_spec_and_no_formula(hostile: tuple[Path, Json]) -> None:
     with (hostile[0] / "table.csv").open(newline="") as file:
         specs = [record["spec"] for record in csv.DictReader(file)]
-    assert specs == [plain(HOSTILE), "'=1+1", "损失🙂"]
+    assert specs == [plain(HOSTILE), "'=1+1", "损失🙂", "reference"]
 
 
 def test_text_for_people() -> None:

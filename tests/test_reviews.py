@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alignbench import Completion, Pair, Prompt
+from alignbench import Completion, Demonstration, Pair, Prompt, comparison_prompt
 from alignbench.plugins import create, find
 
 
@@ -56,17 +56,54 @@ def test_two_annotators_follow_the_gold_reward_each_by_himself(reviews: Any) -> 
     assert clear and sum(clear) > 0.95 * len(clear), "nobody misses a clear difference"
 
 
-def test_the_judge_is_taught_in_its_own_prompt_and_in_both_orders(reviews: Any) -> None:
-    grading, comparing = reviews.stages().judge_lessons()
-    assert {lesson.completion.text for lesson in grading} <= set("12345")
-    answers = [lesson.completion.text for lesson in comparing]
-    assert answers.count("A") == answers.count("B") == 60
+def read(lesson: Demonstration) -> tuple[str, str, str, list[str]]:
+    """Opening ("" in a lesson about sentences), text of A, text of B, and the words of the answer."""
+    lines = dict(line.split(" : ", 1) for line in lesson.prompt.text.split("\n") if " : " in line)
+    return lines.get("Prompt", ""), lines["A"], lines["B"], lesson.completion.text.split()
+
+
+def test_the_judge_is_taught_in_its_own_prompt(reviews: Any) -> None:
+    short, whole = reviews.stages().judge_lessons()
+    assert (len(short), len(whole)) == (60, 120)
     judged = {p.text for p in reviews.prompts("judge")}
-    for lesson in comparing:
-        assert lesson.prompt.text.startswith(f"{reviews.question}\nPrompt : ") and lesson.prompt.text.endswith(
-            "Better :"
-        )
-        assert lesson.prompt.text.split("\n")[1].removeprefix("Prompt : ") in judged
+    for lesson in whole:
+        opening, a, b, _ = read(lesson)
+        assert lesson.prompt.text == comparison_prompt(reviews.question, opening, a, b)
+        assert opening in judged, "nothing else is trained on these"
+    for lesson in short:
+        _, a, b, _ = read(lesson)
+        assert comparison_prompt(reviews.question, "", a, b).endswith("\n" + lesson.prompt.text)
+        assert a.count(" .") == b.count(" .") == 1, "one sentence each"
+
+
+def test_each_pair_is_taught_in_both_orders_with_the_grades_of_both(reviews: Any) -> None:
+    for phase in reviews.stages().judge_lessons():
+        for one, two in zip(phase[::2], phase[1::2], strict=True):
+            (opening, a, b, (answer, left, right)), swapped = read(one), read(two)
+            assert (answer, swapped) == ("A", (opening, b, a, ["B", right, left]))
+            assert not one.completion.ended and {left, right} <= set("12345")
+
+
+def test_lessons_follow_the_gold_reward(reviews: Any) -> None:
+    for phase in reviews.stages().judge_lessons():
+        margins, wrong = [], 0
+        for lesson in phase[::2]:
+            opening, a, b, (_, left, right) = read(lesson)
+            good, bad = reviews.gold([Prompt(opening)] * 2, [Completion(a), Completion(b)])
+            margins.append(good - bad)
+            wrong += (good - bad) * (int(left) - int(right)) < 0
+        assert sum(margin > 0 for margin in margins) > 0.9 * len(margins), "the better one was called better"
+        assert wrong <= 0.1 * len(margins), "and was given the better grade"
+        assert sum(map(abs, margins)) > 0.8 * len(margins), "they are far apart: the best against the worst of some"
+
+
+def test_the_small_model_knows_every_word_of_the_lessons(reviews: Any) -> None:
+    stages = reviews.stages()
+    known = {word for text in stages.corpus() for word in text.split()}
+    taught = [lesson for phase in stages.judge_lessons() for lesson in phase]
+    assert set("AB12345") <= {word for x in taught for word in x.completion.text.split()} <= known
+    layout = comparison_prompt(reviews.question, "", "", "").split()
+    assert set(layout) <= known
 
 
 def test_one_learning_rate_for_all_offline_objectives(reviews: Any) -> None:

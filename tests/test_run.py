@@ -16,7 +16,7 @@ from alignbench.objective import Training
 from alignbench.plugins import parse_objectives
 from alignbench.results import read_json, read_jsonl
 from alignbench.run import Config, Event, run
-from alignbench.run.jobs import Job
+from alignbench.run.plan import Job
 from alignbench.run.world import World
 
 TINY = {
@@ -172,18 +172,20 @@ def test_a_new_objective_of_a_user_trains_alone_and_an_edit_trains_it_again(copi
     wanted = f"dpo,kto,ppo,{file}"
     log, failed = go(config(copied, wanted))
     assert not failed
-    assert log.worked == {"my_loss.py seed 0", "my_loss.py seed 1"}
+    judged = {f"judging by {judge} seed {seed}" for judge in ("gold", "reward") for seed in (0, 1)}
+    assert log.worked == {"my_loss.py seed 0", "my_loss.py seed 1", *judged}
     file.write_text(LOSS.replace("** 2", "** 4"))
     log, failed = go(config(copied, wanted))
     assert not failed
-    assert log.worked == {"my_loss.py seed 0", "my_loss.py seed 1"}
+    assert log.worked == {"my_loss.py seed 0", "my_loss.py seed 1", *judged}
     assert len(list(copied.glob("cells/my_loss*"))) == 2, "the cells of the loss before the edit are kept"
 
 
 def test_another_seed_only_adds(copied: Path) -> None:
     before = fingerprints(copied, POLICIES)
     log, _ = go(config(copied, "dpo", seeds=3))
-    assert log.worked == {"dpo seed 2", "reference samples seed 2"}
+    judged = {"judging by gold seed 2", "judging by reward seed 2"}
+    assert log.worked == {"dpo seed 2", "reference samples seed 2", *judged}
     after = fingerprints(copied, POLICIES)
     assert all(after[name] == found for name, found in before.items())
 
@@ -193,16 +195,19 @@ def test_judges_and_evaluation_prompts_only_evaluate_again(copied: Path, change:
     before = {path: path.stat().st_mtime_ns for path in copied.glob(POLICIES)}
     log, failed = go(config(copied, "dpo,kto", **change))
     assert not failed
-    assert {"dpo seed 0", "kto seed 1"} <= log.worked and ("held out" in log.worked) == ("judges" in change)
+    cells = {"dpo seed 0", "kto seed 1"}
+    assert "judging by gold seed 1" not in log.worked if "judges" in change else cells <= log.worked
     assert {path: path.stat().st_mtime_ns for path in copied.glob(POLICIES)} == before, "nothing trained again"
     cell = next(copied.glob("cells/dpo*/seed-0"))
     found = [json.loads(path.read_text()) for path in cell.glob("evaluations/*.json")]
-    assert len(found) == 2
     if "fields" in change:
+        assert len(found) == 2
         short, long = sorted((evaluation["prompts"] for evaluation in found), key=len)
         assert long[: len(short)] == short, "more prompts begin with the fewer"
     else:
-        assert {"lm"} == set(found[0]["verdicts"]) ^ set(found[1]["verdicts"])
+        assert not cells & log.worked and len(found) == 1, "the samples are there already"
+        judged = {"judging by lm seed 0", "judging by lm seed 1", "judging by lm of held-out pairs"}
+        assert log.worked == {"judge lm", *judged}
 
 
 @pytest.mark.parametrize(
@@ -257,10 +262,10 @@ def test_fresh_deletes_only_when_the_new_run_can_begin(copied: Path) -> None:
 
 
 def test_another_reward_objective_measures_every_row_anew(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = World(config(copied, "dpo")).evaluation_keys()
+    old = World(config(copied, "dpo")).samples_key
     monkeypatch.setattr(World, "training", lambda self, spec: Training(learning_rate=0.5))
-    new = World(config(copied, "dpo")).evaluation_keys()
-    assert old[0] != new[0], "the samples hold scores of the judge's reward model"
+    new = World(config(copied, "dpo")).samples_key
+    assert old != new, "the samples hold scores of the judge's reward model"
 
 
 def test_half_written_folders_of_a_killed_run_are_swept_up(copied: Path) -> None:

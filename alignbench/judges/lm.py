@@ -14,6 +14,7 @@ from ..encoding import Encoder
 from ..errors import InputError
 from ..judge import ANSWERS, Judge, JudgeContext, comparison_prompt
 from ..models import Policy, load_policy
+from ..questions import messages
 from ..records import Comparison, Outcome, Prompt, Verdict
 
 LOGITS = 2**27  # elements: 512 MiB in float32
@@ -28,6 +29,9 @@ class LM(Judge):
     up); an answer is unparsed where neither is among what the model would plausibly say (together under 1 %). A prompt
     that is too long for the model loses its beginning, the same in both orders; two completions that are too long by
     themselves are unparsed.
+
+    The run's own model reads `comparison_prompt`, which it was trained on. A model that the user names reads
+    instructions: it is asked the `fenced` question of `questions.messages`, in its chat template where it has one.
     """
 
     summary: ClassVar[str] = "a causal language model asked the question in both orders: the run's own, or lm:PATH"
@@ -36,12 +40,13 @@ class LM(Judge):
 
     policy: Policy
     plausible: float = 0.01
+    fenced: bool = False
 
     @classmethod
     def open(cls, argument: str, context: JudgeContext) -> LM:
         if not argument and "lm" not in context.models:
             raise InputError("judge lm: this benchmark trains no judge of its own; name a model, lm:PATH.")
-        judge = cls(load_policy(argument or context.models["lm"], context.device))
+        judge = cls(load_policy(argument or context.models["lm"], context.device), fenced=bool(argument))
         _ = judge._answers, judge._form  # what is wrong with the model shows now, not after the training
         return judge
 
@@ -56,7 +61,7 @@ class LM(Judge):
         prompt, first, second = item.prompt.text, item.first.text, item.second.text
         while True:
             orders = ((first, second), (second, first))
-            rows = [self._ids(comparison_prompt(question, prompt, a, b)) for a, b in orders]
+            rows = [self._ids(*self._texts(question, prompt, a, b)) for a, b in orders]
             longest = max(map(len, rows))
             if longest <= self.policy.context:
                 return rows
@@ -95,20 +100,32 @@ class LM(Judge):
         ).logits.float()
         return logits[torch.arange(len(rows)), torch.searchsorted(ends, lengths - 1)]  # type: ignore[no-any-return]
 
-    def _ids(self, text: str) -> list[int]:
-        """The ids of a text as the model wants to be asked: begun as usual, in its chat template where it has one.
+    def _texts(self, question: str, prompt: str, a: str, b: str) -> list[str]:
+        """What the model is told, a text for each message of `_form`."""
+        if not self.fenced:
+            return [comparison_prompt(question, prompt, a, b)]
+        contents = [message["content"] for message in messages(question, prompt, a, b, ties=False)]
+        return contents if len(self._form) > len(contents) else ["\n\n".join(contents)]
 
-        The text is only text: an end token that is written out in a completion ends nothing.
+    def _ids(self, *texts: str) -> list[int]:
+        """The ids of texts as the model wants to be asked: begun as usual, in its chat template where it has one.
+
+        A text is only text: an end token that is written out in a completion ends nothing.
         """
-        encoder, (before, after) = self._encoder, self._form
-        if (before or after) and not any(token in text for token in self._special):
-            return list(encoder.prompt_ids([before + text + after])[0])
+        encoder, (before, *after) = self._encoder, self._form
+        if any(self._form) and not any(token in text for token in self._special for text in texts):
+            whole = before + "".join(text + then for text, then in zip(texts, after, strict=True))
+            return list(encoder.prompt_ids([whole])[0])
+        ids: list[int | None] = [*encoder.prompt_ids([before])[0]]
+        for text, then in zip(texts, after, strict=True):
+            ids += [*self._plain(text), *encoder.ids([then])[0]]
+        return [i for i in ids if i is not None]
+
+    def _plain(self, text: str) -> list[int | None]:
         encoded = self.policy.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
         # What is left is a word that a tokenizer of words knows by no other id.
         unknown = self.policy.tokenizer.unk_token_id
-        plain = [unknown if i in self._special.values() else int(i) for i in encoded["input_ids"]]
-        ids = (*encoder.prompt_ids([before])[0], *plain, *encoder.ids([after])[0])
-        return [i for i in ids if i is not None]
+        return [unknown if i in self._special.values() else int(i) for i in encoded["input_ids"]]
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -126,20 +143,25 @@ class LM(Judge):
         return _answer_ids(self.policy.tokenizer)
 
     @cached_property
-    def _form(self) -> tuple[str, str]:
-        """What the chat template writes before and after a question; nothing without a template."""
+    def _form(self) -> list[str]:
+        """What is written before, between and after the texts of the messages: a system's and a user's, or only a
+        user's where the chat template knows no other. Without a template there is one text and hardly a form."""
         if not self.policy.tokenizer.chat_template:
-            return "", ""
+            return ["", "\nAnswer :" if self.fenced else ""]
         from jinja2.exceptions import TemplateError
 
-        try:
-            rendered = self._encoder.render_prompt(Prompt(PLACE, (("user", PLACE),)))
-        except TemplateError as error:
-            raise InputError(f"judge lm: the model's chat template refuses a question ({error}).") from None
-        before, found, after = rendered.partition(PLACE)
-        if not found:
-            raise InputError("judge lm: the model's chat template leaves the user's message out; use another model.")
-        return before, after
+        both, reason = ("system", "user"), ""
+        for roles in (both, both[1:]) if self.fenced else (both[1:],):
+            try:
+                rendered = self._encoder.render_prompt(Prompt(PLACE, tuple((role, PLACE) for role in roles)))
+            except TemplateError as error:
+                reason = f"refuses a question ({error})"
+                continue
+            parts = rendered.split(PLACE, maxsplit=len(roles))
+            if len(parts) > len(roles):
+                return parts
+            reason = "leaves the user's message out"
+        raise InputError(f"judge lm: the model's chat template {reason}; use another model.")
 
 
 def _answer_ids(tokenizer: Any) -> tuple[list[int], list[int]]:

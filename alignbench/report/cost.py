@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..results import Json
+from .contests import Contests
 from .store import CellRecord, SeedRecord, Store
 from .text import count
 
@@ -25,20 +26,26 @@ UNITS = {
 }
 
 
-def cost(store: Store, cell: CellRecord) -> Json:
+def cost(contests: Contests, cell: CellRecord) -> Json:
     """What a row cost, the mean over the seeds that finished; what an earlier version did not record is None.
 
-    `seconds` are those of training. `phases` add to them the evaluation, on the way and at the end, and the stages
-    that the row needs: the starting model, the data, the reference's cache and the seed's reward model, where it reads
-    those. Rows that share a stage have it counted in full each. `cached_forwards`: the sequences that the reference
-    read for the cache, once for all rows.
+    `seconds` are those of training. `phases` add to them the evaluation, on the way and at the end, with all judges'
+    verdicts against the reference and the chosen (those of two rows on each other are no single row's), and the
+    stages that the row needs: the starting model, the data, the reference's cache and the seed's reward model, where
+    it reads those. Rows that share a stage have it counted in full each. `cached_forwards`: the sequences that the
+    reference read for the cache, once for all rows.
     """
+    store = contests.store
     training = {record.seed: record.train.get("cost", {}) for record in cell.evaluated}
     result: Json = {
         name: _mean(store, {seed: found.get(name) for seed, found in training.items()}, unit)
         for name, unit in UNITS.items()
     }
-    phases = {record.seed: _phases(store, cell, record) for record in cell.evaluated}
+    judging = dict.fromkeys(training, 0.0)
+    for seed, match in contests.judged(cell.spec):
+        if seed in judging:  # its samples may have been judged although what was measured on them is gone
+            judging[seed] += match.seconds
+    phases = {record.seed: _phases(store, cell, record, judging[record.seed]) for record in cell.evaluated}
     result["phases"] = {
         name: _mean(store, {seed: found[name] for seed, found in phases.items()}, "s") for name in PHASES
     }
@@ -53,10 +60,10 @@ def _mean(store: Store, found: Mapping[int, float | None], unit: str) -> Json:
     return {"value": mean, "per_seed": [found.get(seed) for seed in store.seeds], "unit": f"{unit} per seed"}
 
 
-def _phases(store: Store, cell: CellRecord, record: SeedRecord) -> dict[str, float | None]:
+def _phases(store: Store, cell: CellRecord, record: SeedRecord, judging: float) -> dict[str, float | None]:
     found: Json = record.train.get("cost", {}).get("phases", {})
     seconds: Json = (record.evaluation or {}).get("seconds", {})
-    evaluation = [found.get("evaluate"), seconds.get("samples"), seconds.get("judges")]
+    evaluation = [found.get("evaluate"), seconds.get("samples"), judging]
     return {
         "stage": _sum([stage.get("seconds") for stage in _stages(store, cell, record.seed)]),
         **{name: found.get(name) for name in ("train", "sample", "score")},

@@ -1,7 +1,8 @@
-"""Plots with names down the side: win rates, agreement, lengths, costs."""
+"""Plots with names down the side: win rates, agreement, lengths, capability, costs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from matplotlib.patches import Patch
 
 from ..results import Json
 from .style import COLOURS, GREY, Look, caption, error_bars, figure, label, looks
-from .text import duration
+from .text import duration, number
 
 Row = tuple[str, Json | None]  # a name and its metric
 
@@ -28,17 +29,25 @@ FILLS: dict[str, tuple[str, str]] = {
 
 
 def win_rates(summary: Json, path: Path) -> Path | None:
-    """Win rate over the reference, a line a spec, a marker a judge, the headline first."""
+    """Win rate over the reference, a line a spec and then a baseline, a marker a judge, the headline first."""
+    specs = [row["spec"] for row in summary["rows"]]
+    judged = {row["spec"]: row["judges"] for row in summary["baselines"]}
+    baselines = [name for name, by in judged.items() if any(_has_value(found["win_rate"]) for found in by.values())]
     judges = {
-        f"judge {name}": [(row["spec"], judge["win_rate"].get(row["spec"])) for row in summary["rows"]]
+        f"judge {name}": [
+            *((spec, judge["win_rate"].get(spec)) for spec in specs),
+            *((other, judged[other][name]["win_rate"]) for other in baselines),
+        ]
         for name, judge in summary["judges"].items()
     }
     series = {name: rows for name, rows in judges.items() if any(_has_value(found) for _, found in rows)}
     if not series:
         return None
-    with figure(path, WIDTH, 1.1 + _height(len(summary["rows"]), len(series))) as drawn:
+    with figure(path, WIDTH, 1.1 + _height(len(specs) + len(baselines), len(series))) as drawn:
         axes = drawn.subplots()
-        handles = _dots(axes, [row["spec"] for row in summary["rows"]], series)
+        handles = _dots(axes, [*specs, *baselines], series)
+        if baselines:
+            axes.axhline(len(specs) - 0.5, color=GREY, linewidth=0.8, zorder=1)
         axes.axvline(0.5, color=GREY, linewidth=1, linestyle="--", zorder=1)
         axes.set_xlabel("win rate over the reference's own completions")
         drawn.legend(handles=handles, loc="outside right upper")
@@ -134,6 +143,39 @@ def _box(axes: Axes, look: Look, place: int, found: Json | None) -> None:
         axes.barh(place, third - first, left=first, height=0.5, color=look.colour, alpha=0.3, zorder=2)
         axes.vlines(median, place - 0.25, place + 0.25, color=look.colour, linewidth=1.6, zorder=3)
     error_bars(axes, look, (found["value"], place), (found["low"], found["high"]), width=2.6)
+
+
+def capability(summary: Json, path: Path) -> Path | None:
+    """The change of each task's first metric from the reference's, a panel a task, a line a spec."""
+    reference: Json = summary["capability"] or {}
+    rows = [(row["spec"], row["capability"] or {}) for row in summary["rows"]]
+    shown = [(task, next(iter(metrics))) for task, metrics in reference.items() if metrics]
+    series = {
+        key: [(spec, _change(found, *key)) for spec, found in rows]
+        for key in shown
+        if any(_has_value(_change(found, *key)) for _, found in rows)
+    }
+    if not series:
+        return None
+    across = min(2, len(series))
+    down = math.ceil(len(series) / across)
+    with figure(path, 1.9 + 2.9 * across, 0.7 + down * (0.6 + _height(len(rows), 1))) as drawn:
+        grid = list(drawn.subplots(down, across, squeeze=False, sharey=True).flat)
+        for axes, ((task, metric), found) in zip(grid, series.items(), strict=False):
+            _dots(axes, [spec for spec, _ in rows], {metric: found})
+            axes.axvline(0, color=GREY, linewidth=1, linestyle="--", zorder=1)
+            axes.set_title(label(task, 38), loc="left")
+            value = reference[task][metric]["value"]
+            axes.set_xlabel(label(f"change in {metric} (reference: {number(value, 3)})", 52))
+        for axes in grid[len(series) :]:
+            axes.set_visible(False)
+        caption(drawn, "Policy minus reference, the mean over seeds. Intervals of 95 %.")
+    return path
+
+
+def _change(found: Json, task: str, metric: str) -> Json | None:
+    each: Json | None = found.get(task, {}).get(metric)
+    return None if each is None else each | {"value": each["change"]}
 
 
 def costs(summary: Json, path: Path) -> Path | None:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from .. import agreement, stats
 from ..records import Verdict
 from ..results import Json
-from .measures import Floats, generator, win_rate
-from .store import CellRecord, Store
+from .measures import Floats, aligned, generator, matches_of, win_rate
+from .store import CHOSEN, CellRecord, Store
 
 RESAMPLES = 500
 UNUSABLE = -1.0  # the label of a refusal or of what could not be parsed: nothing agrees with it
@@ -36,7 +36,7 @@ class Ratings:
 
 
 def judge_quality(store: Store) -> Json:
-    """Per judge: its `win_rate` of each spec, agreements, position bias and self-agreement."""
+    """Per judge: its win rates of each spec, agreements, position bias and self-agreement."""
     between = {pair: _on_rows(store, *pair) for pair in combinations(store.judges, 2)}
     return {
         judge: _quality(store, judge)
@@ -46,12 +46,13 @@ def judge_quality(store: Store) -> Json:
 
 
 def _quality(store: Store, judge: str) -> Json:
-    rows = [verdicts for cell in store.cells if (verdicts := cell.verdicts(judge)) is not None]
-    flat = [(verdict, prompt) for seeds in rows for row in seeds for prompt, verdict in enumerate(row)]
+    rows = [verdicts for cell in store.cells for verdicts in aligned(matches_of(cell, judge))]
+    flat = [(verdict, prompt) for row in rows for prompt, verdict in enumerate(row)]
     # How people agree with gold is `human_gold`: gold is no judge that they could agree with.
-    held_out = [] if judge == "gold" else _held_out_verdicts(store, judge)
+    held_out = [] if judge == "gold" else held_out_verdicts(store, judge)
     return {
         "win_rate": {cell.spec: win_rate(cell, store.seeds, judge) for cell in store.cells},
+        "win_rate_chosen": {cell.spec: win_rate(cell, store.seeds, judge, CHOSEN) for cell in store.cells},
         "held_out": {
             "against_gold": agree(held_out_gold(store, held_out), f"{judge}/held-out/gold"),
             "against_labels": agree(held_out_labels(store, held_out), f"{judge}/held-out/labels"),
@@ -80,13 +81,13 @@ def agree(ratings: Ratings | None, purpose: str) -> Json | None:
 def _statistics(ratings: Ratings, purpose: str) -> Json:
     alpha = agreement.krippendorff_alpha(np.stack([ratings.a, ratings.b], axis=1))
     return {
-        "raw": _raw(ratings, f"{purpose}/raw"),
+        "raw": raw(ratings, f"{purpose}/raw"),
         "kappa": estimate(ratings, agreement.cohens_kappa, f"{purpose}/kappa"),
         "alpha": None if math.isnan(alpha) else alpha,
     }
 
 
-def _raw(ratings: Ratings, purpose: str) -> Json:
+def raw(ratings: Ratings, purpose: str) -> Json:
     matches = ratings.a == ratings.b
     if matches.any() and not matches.all():
         return estimate(ratings, agreement.raw_agreement, purpose)
@@ -128,32 +129,34 @@ def points(verdicts: Sequence[Verdict], unusable: float = UNUSABLE) -> Floats:
     return np.array(answers, dtype=np.float64).reshape(-1, 2).T
 
 
-def row_ratings(cell: CellRecord, judge: str, other: str) -> Ratings | None:
-    """Two judges on one row's verdicts, both orders."""
-    first, second = cell.verdicts(judge), cell.verdicts(other)
-    if first is None or second is None:
+def row_ratings(cell: CellRecord, judge: str, other: str) -> tuple[Ratings, list[int]] | None:
+    """Two judges on one row's verdicts, both orders, on the seeds that both have judged; and those seeds."""
+    first, second = matches_of(cell, judge), matches_of(cell, other)
+    seeds = [seed for seed in first if seed in second]
+    if not seeds:
         return None
-    seeds, prompts = len(first), len(first[0])
-    flat = ([verdict for row in rows for verdict in row] for rows in (first, second))
+    rows = ([found[seed].verdicts for seed in seeds] for found in (first, second))
+    flat = ([verdict for row in each for verdict in row] for each in rows)
     # Two labels, so that two judges who both fail do not agree.
     a, b = (points(each, label).reshape(-1) for each, label in zip(flat, (UNUSABLE, 2 * UNUSABLE), strict=True))
-    return Ratings(a, b, np.tile(np.arange(prompts), 2 * seeds))
+    return Ratings(a, b, np.tile(np.arange(len(first[seeds[0]].verdicts)), 2 * len(seeds))), seeds
 
 
 def _on_rows(store: Store, judge: str, other: str) -> Json | None:
-    found = [ratings for cell in store.cells if (ratings := row_ratings(cell, judge, other)) is not None]
+    found = [both for cell in store.cells if (both := row_ratings(cell, judge, other)) is not None]
     if not found:
         return None
-    pooled = Ratings(*(np.concatenate([getattr(r, name) for r in found]) for name in ("a", "b", "clusters")))
+    ratings = [each for each, _ in found]
+    pooled = Ratings(*(np.concatenate([getattr(each, name) for each in ratings]) for name in ("a", "b", "clusters")))
     return agree(pooled, f"rows/{judge}/{other}")
 
 
-def _held_out_verdicts(store: Store, judge: str) -> list[Verdict]:
+def held_out_verdicts(store: Store, judge: str) -> list[Verdict]:
     triples = (store.held_out or {}).get("verdicts", {}).get(judge) or []
     return [Verdict(*triple) for triple in triples]
 
 
-def _votes(store: Store) -> list[list[bool]]:
+def votes(store: Store) -> list[list[bool]]:
     return [list(votes) for votes in (store.held_out or {}).get("votes") or []]
 
 
@@ -178,14 +181,19 @@ def held_out_labels(store: Store, verdicts: Sequence[Verdict]) -> Ratings | None
     """
     if not verdicts:
         return None
-    votes = [row or [True] for row in _votes(store)]
-    pair = np.repeat(np.arange(len(votes)), [len(row) for row in votes])
-    return _positions(points(verdicts)[:, pair], np.concatenate(votes).astype(np.float64), pair)
+    labels, pair = label_votes(store)
+    return _positions(points(verdicts)[:, pair], labels, pair)
+
+
+def label_votes(store: Store) -> tuple[Floats, NDArray[np.int64]]:
+    """Every annotator's vote, 1 for the chosen completion, and its pair; the final label where none are known."""
+    known = [row or [True] for row in votes(store)]
+    return np.concatenate(known).astype(np.float64), np.repeat(np.arange(len(known)), [len(row) for row in known])
 
 
 def human_human(store: Store) -> Json | None:
     """Agreement of every two annotators of a held-out pair: the ceiling. None with fewer than two."""
-    found = [(v[i], v[j], pair) for pair, v in enumerate(_votes(store)) for i in range(len(v)) for j in range(i)]
+    found = [(v[i], v[j], pair) for pair, v in enumerate(votes(store)) for i in range(len(v)) for j in range(i)]
     if not found:
         return None
     a, b, pairs = (np.array(column) for column in zip(*found, strict=True))
@@ -195,11 +203,11 @@ def human_human(store: Store) -> Json | None:
 
 def human_gold(store: Store) -> Json | None:
     """Agreement of the annotators with the true reward on the held-out pairs."""
-    gold, votes = _gold_points(store), _votes(store)
-    if gold is None or not any(votes):
+    gold, found = _gold_points(store), votes(store)
+    if gold is None or not any(found):
         return None
-    pair = np.repeat(np.arange(len(votes)), [len(row) for row in votes])
-    flat = np.array([vote for row in votes for vote in row], dtype=np.float64)
+    pair = np.repeat(np.arange(len(found)), [len(row) for row in found])
+    flat = np.array([vote for row in found for vote in row], dtype=np.float64)
     return agree(_positions(np.stack([flat, flat]), gold[pair], pair), "human-gold")
 
 

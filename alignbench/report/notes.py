@@ -1,9 +1,13 @@
-"""The sentences below a table: which differences are real, how good the judges are, what the intervals rest on."""
+"""The sentences below a table: the verdict, which differences are real, what the intervals rest on."""
 
 from __future__ import annotations
 
 from ..results import Json
+from .judge_notes import estimate
+from .marks import mark_lines
 from .text import brackets, number, p_value, signed
+
+REWARDS = {"reward": "gold reward", "proxy_reward": "proxy reward"}
 
 
 def comparison_lines(summary: Json) -> list[str]:
@@ -13,51 +17,47 @@ def comparison_lines(summary: Json) -> list[str]:
         difference = found["difference"]
         shown = f"{signed(difference['value'], 3)} {brackets(difference['low'], difference['high'], 3)}".strip()
         verdict = "significant" if found["significant"] else "not significant"
-        lines.append(f"{found['a']} - {found['b']}: {shown}, p(Holm){p_value(found['p_holm'])}, {verdict}")
+        line = f"{found['a']} - {found['b']}: {shown}, p(Holm){p_value(found['p_holm'])}, {verdict}"
+        lines.append(line + "".join(f"; {more}" for more in _more(found)))
     return lines
 
 
-def judge_lines(summary: Json) -> list[str]:
-    """What is known of each judge, and the human-human ceiling."""
-    lines = [f"{name} {line}" for name, judge in summary["judges"].items() for line in _judge(judge)]
-    for label, title in (("human_human", "human-human, the ceiling"), ("human_gold", "humans against gold")):
-        if summary[label]:
-            lines.append(f"{title}, on held-out pairs: {_agreement(summary[label])}")
-    return lines
+def _more(found: Json) -> list[str]:
+    """What else is known of a pair."""
+    said = []
+    if found["mcnemar"] is not None:
+        said.append(f"McNemar p{p_value(found['mcnemar'])}")
+    if found["probability_of_improvement"]:
+        said.append(f"better with probability {estimate(found['probability_of_improvement'], 2)}")
+    if area := found["frontier_area"]:
+        said.append(f"at equal KL {estimate(area, 2, plus=True)} {REWARDS[area['reward']]}")
+    if not found["significant"] and found["needed"]:
+        needed = {axis: found["needed"][axis] for axis in ("prompts", "seeds")}
+        enough = [f"about {value:,} {axis}" for axis, value in needed.items() if value is not None]
+        how = " or ".join(enough) or "more than prompts or seeds alone can give"
+        said.append(f"to tell such a difference apart: {how}")
+    return said
 
 
-def _judge(judge: Json) -> list[str]:
-    gold, held_out, own = judge["against"].get("gold"), judge["held_out"], judge["self"]
+def verdict_lines(summary: Json) -> list[str]:
+    """The headline, what its words mean and what the marks in the table."""
+    found = summary["verdict"]
+    return [line for line in (found["sentence"], found["basis"], *mark_lines(summary)) if line]
+
+
+def capability_lines(summary: Json) -> list[str]:
+    """A line for each task and metric: the reference's value, then every spec's change with its standard error."""
     lines = []
-    for title, found in (
-        ("against gold, on the specs' samples", gold),
-        ("against gold, on held-out pairs", held_out["against_gold"]),
-        ("against the labels of held-out pairs", held_out["against_labels"]),
-    ):
-        if found:
-            lines.append(f"{title}: {_agreement(found)}")
-    if own and judge["contradictions"]:
-        lines.append(
-            f"position bias: {_estimate(own['position_bias'], 3, plus=True)} (above 0: favours the first shown); "
-            f"{judge['contradictions']:.1%} contradictions"
-        )
-    if judge["unusable"]:
-        lines.append(f"unusable answers: {judge['unusable']:.1%}")
+    for task, metrics in (summary["capability"] or {}).items():
+        for metric, base in metrics.items():
+            changes = [
+                f"{row['spec']} {signed(found['change'], 4)} ± {number(found['stderr'], 4)}"
+                for row in summary["rows"]
+                if (found := (row["capability"] or {}).get(task, {}).get(metric))
+            ]
+            own = f"reference {number(base['value'], 4)} ± {number(base['stderr'], 4)}"
+            lines.append(f"{task}, {metric} (n = {base['n']}, ± one standard error): {'; '.join([own, *changes])}")
     return lines
-
-
-def _agreement(found: Json) -> str:
-    shown = f"{_estimate(found['raw'], 3)}, kappa {_estimate(found['kappa'], 2)}"
-    decided = found["without_ties"]
-    if decided:
-        shown += f"; {found['ties']:.1%} without a winner, the rest {_estimate(decided['raw'], 3)}"
-        shown += f", kappa {_estimate(decided['kappa'], 2)}"
-    return shown
-
-
-def _estimate(found: Json, digits: int, plus: bool = False) -> str:
-    value = signed(found["value"], digits) if plus else number(found["value"], digits)
-    return f"{value} {brackets(found['low'], found['high'], digits)}".strip()
 
 
 def notes(summary: Json) -> list[str]:
@@ -70,16 +70,18 @@ def notes(summary: Json) -> list[str]:
             lines.append(f"{row['spec']}: {row['reason']}")
         if row["win_rate"] and row["win_rate"].get("reason"):
             lines.append(f"{row['spec']} has no win rate: {row['win_rate']['reason']}")
-    reference = summary["reference"]
-    measured = [
-        f"{title} {number(reference[name]['value'], digits)}"
-        for name, title, digits in (
-            ("reward", "reward", 2),
-            ("proxy_reward", "proxy reward", 2),
-            ("length", "length", 1),
-        )
-        if reference[name]
-    ]
-    if measured:
-        lines.append(f"the reference itself: {', '.join(measured)}")
+        controlled = row["win_rate_length_controlled"]
+        if controlled and controlled["value"] is None:
+            lines.append(f"{row['spec']} has no win rate at equal length: {controlled['reason']}")
+        if row["interquartile_mean"]:
+            lines.append(f"{row['spec']}: interquartile mean over seeds {estimate(row['interquartile_mean'], 3)}")
+    if summary["reward_at_kl"]:
+        lines.append(_at_kl(summary["reward_at_kl"]))
+    if any(row["kl"]["bound"] for row in summary["baselines"]):
+        lines.append("best-of-n: the best of n samples by the reward model; its KL is an upper bound, not measured")
     return lines + [f"warning: {warning}" for warning in summary["warnings"]]
+
+
+def _at_kl(found: Json) -> str:
+    shown = [f"{spec} {estimate(each, 2)}" for spec, each in found["specs"].items() if each]
+    return f"{REWARDS[found['reward']]} at a KL of {found['at']:g} nats: {', '.join(shown)}"

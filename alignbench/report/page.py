@@ -1,65 +1,89 @@
-"""`report.html`: the whole report as one file that asks nothing of any server."""
+"""`report.html`: the whole report as one file that asks nothing of any server and runs nothing."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from ..results import Json
-from .store import Store, samples
+from .page_glossary import explained
+from .page_grids import build_grids, left_open
+from .page_plots import read_figure
+from .page_samples import examples
 from .tables import Table
 from .text import count, duration, number, plain
 
-SHOWN_PROMPTS = 4
-TITLES = {
-    "frontier": "Reward against KL",
-    "win_rates": "Win rates",
-    "training": "Training",
-    "proxy_gold": "Proxy against gold reward",
-    "agreement": "Agreement of the judges",
-    "lengths": "Lengths",
-    "cost": "Where the time goes",
-}
+__all__ = ["examples", "write_page"]
+
+AS_GRIDS = ("verdict", "differences", "head to head", "judges", "capability", "tuning")  # sections, by their headings
+LONG = 16  # characters: no longer word of our own heads a column
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_page(summary: Json, table: Table, plots: Sequence[Path], examples: Sequence[Json]) -> str:
-    """The page; every string is shown as text, whatever it holds."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": count, "duration": duration, "number": number}
-    images = [(TITLES.get(path.stem, path.stem), base64.b64encode(path.read_bytes()).decode("ascii")) for path in plots]
-    stages = [(plain(stage["name"]), _seconds(stage)) for stage in summary["stages"]]
-    page = environment.get_template("report.html").render(
-        summary=_visible(summary), table=table, images=images, examples=_visible(examples), stages=stages,
-        visible=plain,
+def write_page(summary: Json, table: Table, plots: Sequence[Path], shown: Json) -> str:
+    """The page; every string is shown as text, whatever it holds. `shown` are the samples, from `examples`."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    page = environment().get_template("report.html").render(
+        summary=summary,
+        table=table,
+        grids=build_grids(summary),
+        left_open=left_open(summary),
+        figures=[read_figure(path, summary) for path in plots],
+        samples=shown,
+        glossary=explained(table.columns),
+        sections=_placed(table),
+        stages=[(stage["name"], _seconds(stage)) for stage in summary["stages"]],
+        style=Markup(style),  # noqa: S704 - our own file
+        policy=_policy(style),
     )  # fmt: skip
     return page + "\n"
 
 
-def examples(store: Store) -> list[Json]:
-    """What each spec writes after the first evaluation prompts, by its first evaluated seed, beside the reference."""
-    found: dict[str, Json] = {}
-    for cell in store.cells:
-        for record in cell.evaluated[:1]:
-            for row in samples(record, SHOWN_PROMPTS):
-                theirs = (row[f"reference_{name}"] for name in ("completion", "reward", "ended"))
-                first = [_example("reference", *theirs)]
-                entry = found.setdefault(row["prompt_id"], {"prompt": row["prompt"], "completions": first})
-                entry["completions"].append(_example(cell.spec, row["completion"], row["reward"], row["ended"]))
-    return list(found.values())
+def environment() -> Environment:
+    """Whatever a template prints is made visible (`visible`) and then escaped, without the template asking for it."""
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"count": count, "duration": duration, "number": number, "wide": wide}
+    return found
 
 
-def _example(spec: str, text: str, reward: float | None, ended: bool) -> Json:
-    return {"spec": spec, "text": text, "reward": reward, "ended": ended}
+def visible(value: Any) -> Any:
+    """A string with its control and direction characters made visible; its lines stay lines."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return "\n".join(plain(line) for line in value.split("\n"))
+    return value
+
+
+def wide(text: str) -> bool:
+    """Whether a word of it may have to be broken for a column to have a sensible width."""
+    return any(len(word) > LONG for word in text.split())
+
+
+def _policy(style: str) -> str:
+    """The page's Content-Security-Policy: its own style sheet and the pictures in it, and nothing else at all."""
+    found = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    return f"default-src 'none'; img-src data:; style-src 'sha256-{found}'; base-uri 'none'; form-action 'none'"
+
+
+def _placed(table: Table) -> dict[str, list[tuple[str, list[str]]]]:
+    """The lines below the table that the page does not show otherwise, under the heading that they belong to."""
+    placed: dict[str, list[tuple[str, list[str]]]] = {"results": [], "costs": []}
+    for heading, lines in table.sections:
+        if not heading.startswith(AS_GRIDS):
+            placed["costs" if heading.startswith("cost") else "results"].append((heading, lines))
+    return placed
 
 
 def _seconds(stage: Json) -> float | None:
@@ -68,14 +92,3 @@ def _seconds(stage: Json) -> float | None:
         return float(stage["seconds"])
     costs = [part["cost"]["seconds"] for part in stage.get("phases", [stage]) if "cost" in part]
     return sum(costs) if costs else None
-
-
-def _visible(value: Any) -> Any:
-    """`value` with the control characters of every string made visible; its lines stay lines."""
-    if isinstance(value, str):
-        return "\n".join(plain(line) for line in value.split("\n"))
-    if isinstance(value, dict):
-        return {key: _visible(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_visible(item) for item in value]
-    return value

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ..results import Json
 from .curves import training
-from .dots import agreement, costs, lengths, win_rates
+from .dots import agreement, capability, costs, lengths, win_rates
+from .heat import head_to_head
 from .store import Store
 from .style import GREY, Look, caption, error_bars, figure, label, legend, looks
+from .sweeps import temperatures, tuning
 
 REWARD_TITLES = {"reward": "gold reward", "proxy_reward": "proxy reward (the judge's model)"}
 
@@ -32,10 +35,14 @@ def write_plots(store: Store, summary: Json, folder: Path) -> list[Path]:
     drawn = [
         frontier([summary], folder / "frontier.png"),
         win_rates(summary, folder / "win_rates.png"),
+        head_to_head(summary, folder / "head_to_head.png"),
+        temperatures(summary, folder / "temperatures.png"),
         training(store, folder / "training.png"),
         proxy_gold(summary, folder / "proxy_gold.png"),
         agreement(summary, folder / "agreement.png"),
         lengths(summary, folder / "lengths.png"),
+        capability(summary, folder / "capability.png"),
+        tuning(summary, folder / "tuning.png"),
         costs(summary, folder / "cost.png"),
     ]
     return [path for path in drawn if path is not None]
@@ -69,7 +76,7 @@ def frontier(summaries: Sequence[Json], path: Path) -> Path | None:
             panel.set_ylabel(REWARD_TITLES[key or "reward"])
             if not together:
                 panel.set_title(label(runs[0]["name"]), loc="left")
-        legend(drawn, list(look.values()), _origin(shown))
+        legend(drawn, list(look.values()), _origin(shown, best=True))
         caption(drawn, _explained(shown))
     return path
 
@@ -84,18 +91,43 @@ def _frontier_of(axes: Axes, summary: Json, look: dict[tuple[str, str], Look]) -
     rows = {row["spec"]: row for row in summary["rows"]}
     for spec, points in summary["frontier"].items():
         _curve(axes, look[summary["name"], spec], points, rows[spec], "kl", key)
+    _best_of(axes, summary, key)
     if summary["reference"][key]:
         axes.plot(
             0, summary["reference"][key]["value"], marker="+", color=GREY, markersize=9, markeredgewidth=1.6, zorder=6
         )
 
 
-def _origin(summaries: Sequence[Json]) -> list[Line2D]:
-    if not any(summary["reference"][reward_key(summary) or "reward"] for summary in summaries):
-        return []
-    return [
-        Line2D([], [], linestyle="none", marker="+", color=GREY, markersize=9, markeredgewidth=1.6, label="reference")
-    ]
+def _best_of(axes: Axes, summary: Json, key: str) -> None:
+    """Best-of-n at the bound of its KL, each point with its n; it starts at the reference."""
+    points = _best_points(summary, key)
+    if not points:
+        return
+    x, y = [kl for kl, _, _ in points], [reward["value"] for _, reward, _ in points]
+    axes.plot(x, y, color=GREY, linestyle="--", marker="x", markersize=5, linewidth=1.3, zorder=3)
+    for kl, reward, n in points:
+        if reward["low"] is not None:
+            axes.vlines(kl, reward["low"], reward["high"], color=GREY, linewidth=0.9, zorder=3)
+        if n > 1:  # 1 is the reference; the other curves tend to be on the right
+            style: Any = {"fontsize": 7, "ha": "right", "color": GREY, "zorder": 6}
+            axes.annotate(f"n={n}", (kl, reward["value"]), (-5, 3), textcoords="offset points", **style)
+
+
+def _best_points(summary: Json, key: str) -> list[tuple[float, Json, int]]:
+    rows = [row for row in summary["baselines"] if row["n"] is not None and row[key]]
+    return [(row["kl"]["value"], row[key], row["n"]) for row in rows if row[key]["value"] is not None]
+
+
+def _origin(summaries: Sequence[Json], best: bool = False) -> list[Line2D]:
+    handles = []
+    if any(summary["reference"][reward_key(summary) or "reward"] for summary in summaries):
+        plus: Any = {"marker": "+", "markersize": 9, "markeredgewidth": 1.6}
+        handles.append(Line2D([], [], linestyle="none", color=GREY, label="reference", **plus))
+    if best and any(_best_points(summary, reward_key(summary) or "reward") for summary in summaries):
+        handles.append(
+            Line2D([], [], linestyle="--", marker="x", color=GREY, label="best of n of the reference\n(KL is a bound)")
+        )
+    return handles
 
 
 def _curve(axes: Axes, look: Look, points: Sequence[Json], row: Json, x: str, y: str) -> None:

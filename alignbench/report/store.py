@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..matches import Match, held_out_names, read_match
 from ..records import Verdict
 from ..results import Json, read_json, read_jsonl
 
-SCHEMA = 1
+SCHEMA = 2  # of `run.json`; 1 kept a cell's verdicts in its evaluation
+CELL_SCHEMA = 1  # of what lies in the folder of a cell
+REFERENCE, CHOSEN = "reference", "chosen"
 
 
 @dataclass(frozen=True)
 class SeedRecord:
-    """One cell: `status` is "done", "failed" or "missing", and `reason` says why it is not done."""
+    """One cell: `status` is "done", "failed" or "missing", and `reason` says why it is not done.
+
+    `matches` are the judges' verdicts on its samples of temperature 1, by judge and by what they were held against.
+    """
 
     seed: int
     folder: Path
@@ -29,6 +35,7 @@ class SeedRecord:
     steps: list[Json]
     curve: list[Json]
     evaluation: Json | None
+    matches: dict[tuple[str, str], Match] = field(default_factory=dict)
 
     def values(self, name: str) -> list[float] | None:
         """A measured quantity of every evaluation prompt, `[P]`, or None where it was not measured."""
@@ -37,10 +44,9 @@ class SeedRecord:
         return found
 
     def verdicts(self, judge: str, against: str) -> list[Verdict] | None:
-        """A judge's verdicts, `[P]`; "first" is the policy. `against`: "against_reference" or "against_chosen"."""
-        assert self.evaluation is not None
-        triples = self.evaluation["verdicts"].get(judge, {}).get(against)
-        return None if triples is None else [Verdict(*triple) for triple in triples]
+        """A judge's verdicts, `[P]`; "first" is the policy. `against`: "reference" or "chosen"."""
+        found = self.matches.get((judge, against))
+        return None if found is None else found.verdicts
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class CellRecord:
             return None
         return np.array(rows, dtype=np.float64)
 
-    def verdicts(self, judge: str, against: str = "against_reference") -> list[list[Verdict]] | None:
+    def verdicts(self, judge: str, against: str = REFERENCE) -> list[list[Verdict]] | None:
         """`[S][P]`: a judge's verdicts for every evaluated seed and prompt, or None where some seed lacks them."""
         rows = [record.verdicts(judge, against) for record in self.evaluated]
         found = [row for row in rows if row is not None]
@@ -85,7 +91,7 @@ class CellRecord:
 
 @dataclass(frozen=True)
 class Store:
-    """A whole results folder."""
+    """A whole results folder. A `player` is who wrote completions: a spec, "reference", "chosen" or "best-of-16"."""
 
     folder: Path
     run: Json
@@ -98,13 +104,53 @@ class Store:
 
     @property
     def judges(self) -> list[str]:
-        """The judges that left verdicts, the headline first, the others in the order in which they ruled."""
-        names = {self.run["headline"]: None} if any(cell.evaluated for cell in self.cells) else {}
-        for cell in self.cells:
-            for record in cell.evaluated:
-                assert record.evaluation is not None
-                names |= dict.fromkeys(record.evaluation["verdicts"])
-        return list(names)
+        """The judges of the run, the headline first, then those that were asked later."""
+        return list(self.run["judges"])
+
+    @property
+    def temperatures(self) -> list[float]:
+        """Temperatures at which samples were drawn, rising; 1 is always among them."""
+        return sorted({float(t) for found in self.run["reference"].values() for t in found})
+
+    @property
+    def best_of(self) -> list[int]:
+        """The `n` of best-of-n sampling from the reference, rising; its player is `best-of-n`."""
+        return sorted(int(n) for n in self.run.get("best_of") or {})
+
+    def file(self, player: str, seed: int, temperature: float = 1.0) -> str | None:
+        """The file of a player's samples, as a path in the results folder; None where there is none."""
+        if player == CHOSEN:
+            chosen: str | None = self.run.get("chosen")
+            return chosen
+        files: dict[str, str | None]
+        if player == REFERENCE:
+            files = self.run["reference"].get(str(seed), {})
+        elif player.startswith("best-of-"):
+            files = {"1": (self.run.get("best_of") or {}).get(player.removeprefix("best-of-"), {}).get(str(seed))}
+        else:
+            entry = next(entry for entry in self.run["cells"] if entry["spec"] == player)
+            files = {t: f"{entry['folder']}/seed-{seed}/{name}" for t, name in entry["samples"].items()}
+        return files.get(f"{temperature:g}")
+
+    def rows(self, player: str, seed: int, temperature: float = 1.0) -> list[Json]:
+        """A player's samples, a row a prompt; empty where they are not there. Not for "chosen"."""
+        file = self.file(player, seed, temperature)
+        return [] if file is None else read_jsonl(self.folder / file)
+
+    def match(self, judge: str, player: str, opponent: str, seed: int, temperature: float = 1.0) -> Match | None:
+        """A judge on a player's samples at a temperature against an opponent's at temperature 1; "first" is the player.
+
+        None where it has not compared them.
+        """
+        first, second = self.file(player, seed, temperature), self.file(opponent, seed)
+        if first is None or second is None:
+            return None
+        return read_match(self.folder / self.run["judges"][judge], first, second)
+
+    def by_seed(self, judge: str, player: str, opponent: str, temperature: float = 1.0) -> dict[int, Match]:
+        """`match` for every seed that has it."""
+        found = {seed: self.match(judge, player, opponent, seed, temperature) for seed in self.seeds}
+        return {seed: match for seed, match in found.items() if match is not None}
 
 
 def read_store(folder: Path) -> Store:
@@ -116,32 +162,49 @@ def read_store(folder: Path) -> Store:
     """
     path = folder / "run.json"
     run = read_json(path)
-    _check_schema(run, path)
-    for field in ("seeds", "headline", "cells"):
-        if field not in run:
-            raise InputError(f"{path} has no field `{field}`: run again with `--fresh`.")
-    cells = tuple(_read_cell(folder, entry, run["seeds"]) for entry in run["cells"])
+    _check_schema(run, path, SCHEMA)
+    for name in ("seeds", "headline", "cells", "judges", "reference"):
+        if name not in run:
+            raise InputError(f"{path} has no field `{name}`: run again with `--fresh`.")
+    unread = Store(folder, run, (), None)
+    cells = tuple(_read_cell(unread, entry) for entry in run["cells"])
     for seed in range(len(run["seeds"])):
         _check_consumed(cells, seed)
     _check_prompts(cells)
-    held_out = read_json(folder / run["held_out"]) if run.get("held_out") else None
-    return Store(folder, run, cells, held_out)
+    return Store(folder, run, cells, _read_held_out(unread))
 
 
-def _check_schema(value: Json, path: Path) -> None:
-    if value.get("schema") != SCHEMA:
+def _read_held_out(store: Store) -> Json | None:
+    """The held-out pairs, with each judge's verdicts on (chosen, rejected) as triples."""
+    file = store.run.get("held_out")
+    if not file:
+        return None
+    found = {judge: read_match(store.folder / folder, *held_out_names(file)) for judge, folder in _folders(store)}
+    verdicts = {
+        judge: [[v.forward, v.swapped, v.margin] for v in match.verdicts] for judge, match in found.items() if match
+    }
+    return {**read_json(store.folder / file), "verdicts": verdicts}
+
+
+def _folders(store: Store) -> list[tuple[str, str]]:
+    return list(store.run["judges"].items())
+
+
+def _check_schema(value: Json, path: Path, known: int = CELL_SCHEMA) -> None:
+    if value.get("schema") != known:
         raise InputError(
-            f"{path} has schema {value.get('schema')!r} where {SCHEMA} is known: "
+            f"{path} has schema {value.get('schema')!r} where {known} is known: "
             f"use the alignbench that wrote it, or run again with `--fresh`."
         )
 
 
-def _read_cell(folder: Path, entry: Json, seeds: Sequence[int]) -> CellRecord:
-    records = tuple(_read_seed(folder / entry["folder"] / f"seed-{seed}", seed, entry["evaluation"]) for seed in seeds)
+def _read_cell(store: Store, entry: Json) -> CellRecord:
+    records = tuple(_read_seed(store, entry, seed) for seed in store.seeds)
     return CellRecord(entry["spec"], entry["objective"], entry["params"], records, entry.get("needs"))
 
 
-def _read_seed(folder: Path, seed: int, key: str) -> SeedRecord:
+def _read_seed(store: Store, entry: Json, seed: int) -> SeedRecord:
+    folder = store.folder / entry["folder"] / f"seed-{seed}"
     if not (folder / "train.json").exists():
         return SeedRecord(seed, folder, "missing", "not trained", {}, [], [], None)
     train = read_json(folder / "train.json")
@@ -151,12 +214,17 @@ def _read_seed(folder: Path, seed: int, key: str) -> SeedRecord:
     if train["status"] != "done":
         reason = str(train.get("reason") or "no reason was recorded")
         return SeedRecord(seed, folder, "failed", reason, train, steps, curve, None)
-    path = folder / "evaluations" / f"{key}.json"
+    path = folder / "evaluations" / f"{entry['evaluation']}.json"
     if not path.exists():
         return SeedRecord(seed, folder, "missing", _why_not_evaluated(folder), train, steps, curve, None)
     evaluation = read_json(path)
     _check_schema(evaluation, path)
-    return SeedRecord(seed, folder, "done", None, train, steps, curve, evaluation)
+    matches: dict[tuple[str, str], Match] = {}
+    for judge in store.judges:
+        for against in (REFERENCE, CHOSEN):
+            found = store.match(judge, entry["spec"], against, seed)
+            matches |= {(judge, against): found} if found is not None else {}
+    return SeedRecord(seed, folder, "done", None, train, steps, curve, evaluation, matches)
 
 
 def _why_not_evaluated(folder: Path) -> str:

@@ -14,8 +14,11 @@ from typing import Any
 
 from ..results import Json
 from .cost import PHASES, cost_lines
-from .notes import comparison_lines, judge_lines, notes
-from .text import brackets, count, csv_text, duration, latex, markdown, number
+from .judge_notes import head_to_head_lines, judge_lines
+from .marks import with_marks
+from .notes import capability_lines, comparison_lines, notes, verdict_lines
+from .text import brackets, count, csv_text, duration, latex, markdown, number, signed
+from .tuning import tuning_lines
 
 COSTS = (
     *("seconds", "tokens", "sampled_tokens"),
@@ -52,22 +55,35 @@ class Table:
 
 
 def build(summaries: Sequence[Json]) -> Table:
-    """One table for a run, or for several runs side by side: then each row names its run."""
+    """One table for a run, or for several runs side by side: then each row names its run.
+
+    Below the specs stand the baselines: the reference, and the best of n of its samples.
+    """
     columns = _columns(summaries)
     rows = [
         [column.cell(row | {"run": summary["name"] if len(summaries) > 1 else None}) for column in columns]
         for summary in summaries
-        for row in summary["rows"]
+        for row in [*with_marks(summary), *(_baseline(row) for row in summary["baselines"])]
     ]
     sections = []
     for summary in summaries:
         prefix = f"{summary['name']}: " if len(summaries) > 1 else ""
         judge = summary["headline"]
+        sections.append((f"{prefix}verdict", verdict_lines(summary)))
         sections.append((f"{prefix}differences in win rate (judge {judge})", comparison_lines(summary)))
+        sections.append((f"{prefix}head to head (judge {judge})", head_to_head_lines(summary)))
         sections.append((f"{prefix}judges", judge_lines(summary)))
+        sections.append((f"{prefix}capability, change from the reference", capability_lines(summary)))
+        sections.append((f"{prefix}tuning", tuning_lines(summary)))
         sections.append((f"{prefix}cost, the mean of a seed", cost_lines(summary)))
         sections.append((f"{prefix}notes", notes(summary)))
     return Table(columns, rows, [(heading, lines) for heading, lines in sections if lines])
+
+
+def _baseline(row: Json) -> Json:
+    """A baseline as a row: what it has not is not there."""
+    names = ("judge_agreement", "win_rate_length_controlled", "capability", "cost", "marks")
+    return {**dict.fromkeys(names), "status": "baseline", "reason": None, **row}
 
 
 def _columns(summaries: Sequence[Json]) -> list[Column]:
@@ -78,22 +94,44 @@ def _columns(summaries: Sequence[Json]) -> list[Column]:
         Column("spec", "", ("run", "spec", "status", "reason"), _spec),
         _metric("win rate", "judge " + ", ".join(judges), "win_rate", 3),
     ]
+    if any(summary["verdict"]["ranking"] for summary in summaries):
+        columns.append(Column("beats", "Holm 5 %", ("beats", "better_than_reference"), _marks))
     if any((row["win_rate"] or {}).get("unusable") for row in rows):
         columns.append(Column("unusable %", "all lost, all won", ("unusable", "all_lost", "all_won"), _unusable))
+    if any(row["win_rate_length_controlled"] for row in rows):
+        columns.append(_metric("win rate", "at equal length", "win_rate_length_controlled", 3))
+    if any(row["win_rate_chosen"] for row in rows):
+        columns.append(_metric("win rate", "over the chosen", "win_rate_chosen", 3))
     if any(row["reward"] for row in rows):
         columns.append(_metric("reward", "gold", "reward", 2))
     if any(row["proxy_reward"] and not row["reward"] for row in rows):
         columns.append(_metric("proxy reward", "judge's model", "proxy_reward", 2))
-    columns.append(_metric("KL", "nats", "kl", 2))
+    columns.append(Column("KL", "nats", ("kl", "kl_low", "kl_high", "kl_is_a_bound"), _kl))
     if any(row["judge_agreement"] for row in rows):
         columns.append(_metric("agreement", "judge " + ", ".join(agreement), "judge_agreement", 3))
     names = tuple(f"{name}_per_seed" for name in (*COSTS, *(f"{phase}_seconds" for phase in PHASES)))
-    columns += [
+    return [
+        *columns,
+        *_capability_columns(rows),
         _metric("length", "tokens", "length", 1),
         _metric("unfinished", "%", "unfinished", 1, scale=100),
         Column("cost", "a seed", names, _cost),
     ]
-    return columns
+
+
+def _capability_columns(rows: Sequence[Json]) -> list[Column]:
+    """For each task the change of its first metric; all metrics are in `summary.json`."""
+    tasks = [item for row in rows for item in (row["capability"] or {}).items()]
+    found = {task: next(iter(metrics)) for task, metrics in tasks if metrics}
+    return [
+        Column(
+            task,
+            f"change in {metric}",
+            tuple(f"{task}_{metric}_{end}" for end in ("change", "low", "high")),
+            partial(_change, task=task, metric=metric),
+        )
+        for task, metric in found.items()
+    ]
 
 
 def _metric(title: str, unit: str, name: str, digits: int, scale: float = 1) -> Column:
@@ -102,7 +140,7 @@ def _metric(title: str, unit: str, name: str, digits: int, scale: float = 1) -> 
 
 
 def _value(row: Json, name: str, digits: int, scale: float) -> Cell:
-    found = row[name] or {}
+    found = row.get(name) or {}
     raw = tuple(found.get(key) for key in ("value", "low", "high"))
     value, low, high = (None if x is None else scale * x for x in raw)
     # Three significant digits will do: large numbers get fewer decimals.
@@ -115,9 +153,10 @@ def _spec(row: Json) -> Cell:
     remarks = {
         "done": "",
         "failed": "failed",
+        "baseline": "baseline",
         "partial": f"{there} of {len((row['kl'] or {}).get('per_seed', []))} seeds",
     }
-    detail = ", ".join(part for part in (row["run"] or "", remarks[row["status"]]) if part)
+    detail = ", ".join(part for part in (row.get("letter"), row["run"], remarks[row["status"]]) if part)
     return Cell(row["spec"], detail, (row["run"], row["spec"], row["status"], row["reason"]))
 
 
@@ -127,8 +166,36 @@ def _unusable(row: Json) -> Cell:
     return Cell(number(None if share is None else 100 * share, 1), brackets(low, high, 3), (share, low, high))
 
 
+def _kl(row: Json) -> Cell:
+    """Of best-of-n the bound, so marked: it was not measured."""
+    found = row["kl"] or {}
+    if not found.get("bound"):
+        cell = _value(row, "kl", 2, 1)
+        return Cell(cell.value, cell.detail, (*cell.raw, False if found else None))
+    return Cell(f"≤ {number(found['value'], 2)}", "bound", (found["value"], None, None, True))
+
+
+def _marks(row: Json) -> Cell:
+    found = row["marks"]
+    if found is None:
+        return Cell("", "", (None, None))
+    over = "reference" if row["better_than_reference"] else ""
+    return Cell(found or "–", over, (" ".join(row["significant_over"]), row["better_than_reference"]))
+
+
+def _change(row: Json, task: str, metric: str) -> Cell:
+    found = (row["capability"] or {}).get(task, {}).get(metric)
+    if found is None:
+        return Cell("–", "", (None, None, None))
+    digits = 3 if abs(found["change"] or 0) < 1 else 2
+    shown = brackets(found["low"], found["high"], digits)
+    return Cell(signed(found["change"], digits), shown, (found["change"], found["low"], found["high"]))
+
+
 def _cost(row: Json) -> Cell:
     found = row["cost"]
+    if found is None:
+        return Cell("–", "", (None,) * (len(COSTS) + len(PHASES)))
     raw = (*(found[name]["value"] for name in COSTS), *(found["phases"][name]["value"] for name in PHASES))
     seconds, tokens = raw[:2]  # the tokens that were sampled are among them
     return Cell(duration(seconds), "" if tokens is None else f"{count(tokens)} tok", raw)
@@ -146,9 +213,11 @@ def write_markdown(table: Table) -> str:
 
 
 def _together(cell: Cell) -> str:
-    """Figures only: there is nothing to escape in them."""
-    between = " " if cell.detail.startswith("[") else ", "
-    return cell.value + (between + cell.detail if cell.detail else "")
+    """Figures, their intervals in brackets as they are, and names."""
+    value = markdown(cell.value)
+    if cell.detail.startswith("["):
+        return f"{value} {cell.detail}"
+    return ", ".join(part for part in (value, markdown(cell.detail)) if part)
 
 
 def _line(cells: Sequence[str]) -> str:

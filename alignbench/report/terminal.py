@@ -43,7 +43,15 @@ def _grids(table: Table, width: int) -> list[Grid]:
     """
     columns = [_column(table, position) for position in range(len(table.columns))]
     needed = [1 + _width(column) for column in columns]
-    first = min(needed[0], max(SPEC, width - EDGES - sum(needed[1:])))
+    narrow = min(needed[0], max(SPEC, width - EDGES - sum(needed[1:])))
+    parts = _parts(columns, needed, narrow, width)
+    # The specs get what the fullest part leaves: they need not be folded for its sake.
+    left = width - EDGES - max(sum(1 + _width(column) for column in part) for part in parts)
+    return [_grid(columns[0], part, min(needed[0], max(narrow, left)) - 1) for part in parts]
+
+
+def _parts(columns: list[list[Text]], needed: list[int], first: int, width: int) -> list[list[list[Text]]]:
+    """The columns after the first, as many side by side as fit."""
     parts: list[list[list[Text]]] = [[]]
     used = first + EDGES
     for column, more in zip(columns[1:], needed[1:], strict=True):
@@ -52,7 +60,7 @@ def _grids(table: Table, width: int) -> list[Grid]:
             used = first + EDGES
         parts[-1].append(column)
         used += more
-    return [_grid(columns[0], part, first - 1) for part in parts]
+    return parts
 
 
 def _width(column: list[Text]) -> int:

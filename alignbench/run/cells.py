@@ -16,15 +16,14 @@ import torch
 from ..batch import Tokens
 from ..engine import LocalEngine, Score, Sources
 from ..errors import InputError, TrainingError
-from ..evaluate import judge_all, measure
-from ..evaluate.measure import decode
-from ..judges.reward import reward_scores
+from ..evaluate import measure
 from ..logprobs import LanguageModel
 from ..plugins import Spec
-from ..records import Completion, Prompt
 from ..reference import Reference
 from ..results import Json, derive, read_json, read_jsonl, whole_folder, write_json, write_jsonl, write_text
+from ..sampling import sample
 from ..train import Step, train
+from .samples import reward_of, sample_rows, texts
 from .stages import Report
 from .world import World
 
@@ -35,13 +34,19 @@ COLUMNS = (
 )
 
 
+# What it repeats of the reference's own sample.
+REFERENCE = ("completion", "ended", "length", "reward", "proxy_reward")
+
+
 def trained(folder: Path) -> bool:
     """Whether this cell has a finished policy."""
     return (folder / "train.json").exists() and read_json(folder / "train.json")["status"] == "done"
 
 
 def evaluated(world: World, folder: Path) -> bool:
-    return (folder / "evaluations" / f"{world.evaluation_keys()[1]}.json").exists()
+    """Whether a cell's samples are drawn at every temperature, and measured."""
+    drawn = all((folder / world.samples_name(t)).exists() for t in (1.0, *world.config.temperatures))
+    return drawn and (folder / "evaluations" / f"{world.samples_key}.json").exists()
 
 
 def cell(world: World, spec: Spec, seed: int, report: Report) -> str | None:
@@ -88,7 +93,7 @@ def _train_cell(world: World, spec: Spec, seed: int, folder: Path, report: Repor
     sources = Sources(
         dataset=dataset,
         reference=reference,
-        reward=_reward(world, seed) if "reward" in needs else None,
+        reward=reward_of(world, world.reward_model(seed)) if "reward" in needs else None,
         gold=_gold(world) if "gold" in needs else None,
         max_new_tokens=world.benchmark.max_new_tokens,
     )
@@ -130,25 +135,13 @@ def _live(world: World, model: LanguageModel) -> Any:
     return logps
 
 
-def _reward(world: World, seed: int) -> Score:
-    """The run's own reward model reads the policy's ids; a user's reads the text, with a tokenizer of its own."""
-    model = world.reward_model(seed)
-    if not world.config.reward_model:
-        return lambda rows: model.score([row.prompt + row.completion for row in rows])
-    return lambda rows: reward_scores(model, *_texts(world, rows))
-
-
 def _gold(world: World) -> Score:
     def scores(rows: Sequence[Tokens]) -> list[float]:
-        found = world.benchmark.gold(*_texts(world, rows))
+        found = world.benchmark.gold(*texts(world, rows))
         assert found is not None
         return found
 
     return scores
-
-
-def _texts(world: World, rows: Sequence[Tokens]) -> tuple[list[Prompt], list[Completion]]:
-    return [world.prompt_of(row.prompt_id) for row in rows], [decode(world.tokenizer, row) for row in rows]
 
 
 def _step_row(step: Step) -> Json:
@@ -180,37 +173,37 @@ def _curve_point(world: World, model: LanguageModel, seed: int, step: int, compl
 
 
 def evaluate_cell(world: World, folder: Path, seed: int, report: Report) -> None:
-    """Sample once per evaluation prompt, measure, and ask every judge; what is on disk already is not done again."""
-    samples_key, key = world.evaluation_keys()
-    samples_file, cost_file = folder / f"samples-{samples_key}.jsonl", folder / f"samples-{samples_key}.json"
-    prompts = world.eval_prompts
-    if not samples_file.exists():
-        report(0.92, "sampling")
+    """Sample once per evaluation prompt and temperature, and measure; what is on disk already is not done again."""
+    file, cost_file = folder / world.samples_name(), folder / f"samples-{world.samples_key}.json"
+    others = [t for t in world.config.temperatures if not (folder / world.samples_name(t)).exists()]
+    if others or not file.exists():
         started = time.perf_counter()
         model = world.trainee(seed, folder / "policy")
-        drawn = _draw(world, model, seed)
-        # First what they cost: the samples are never drawn again, for whichever judges.
-        write_json(cost_file, {"seconds": time.perf_counter() - started})
-        write_jsonl(samples_file, drawn)
-    report(0.96, "judging")
-    started = time.perf_counter()
-    lines = read_jsonl(samples_file)
-    texts = [Completion(line["completion"], line["ended"]) for line in lines]
-    theirs = [Completion(line["reference_completion"], line["reference_ended"]) for line in lines]
-    judged = judge_all(world.judges(), world.benchmark.question, prompts, texts, theirs, world.chosen)
+        for i, temperature in enumerate(others):
+            report(0.9 + 0.08 * i / len(others), f"sampling at temperature {temperature:g}")
+            rows = sample(
+                model.policy, world.prompt_tokens(world.eval_prompts), derive(seed, "evaluation"),
+                world.benchmark.max_new_tokens, temperature,
+            )  # fmt: skip
+            write_jsonl(folder / world.samples_name(temperature), sample_rows(world, rows))
+        if not file.exists():
+            report(0.98, "sampling and measuring")
+            drawn = _draw(world, model, seed)
+            # First what they cost: the samples are never drawn again, for whichever judges.
+            write_json(cost_file, {"seconds": time.perf_counter() - started})
+            write_jsonl(file, drawn)
+    lines = read_jsonl(file)
     values = {name: [line[name] for line in lines] for name in COLUMNS}
     drawing = read_json(cost_file)["seconds"] if cost_file.exists() else None  # an earlier version wrote none
-    seconds = {"samples": drawing, "judges": time.perf_counter() - started}
     write_json(
-        folder / "evaluations" / f"{key}.json",
+        folder / "evaluations" / f"{world.samples_key}.json",
         {
             "schema": 1,
             "seed": seed,
-            "samples": samples_file.name,
-            "seconds": seconds,
+            "samples": file.name,
+            "seconds": {"samples": drawing},
             "prompts": [line["prompt_id"] for line in lines],
             "values": {name: None if column and column[0] is None else column for name, column in values.items()},
-            "verdicts": {name: verdicts.as_json() for name, verdicts in judged.items()},
         },
     )
 
@@ -228,7 +221,7 @@ def _draw(world: World, model: LanguageModel, seed: int) -> list[Json]:
         world.benchmark.gold,
         world.judge_reward,
     )
-    theirs = read_jsonl(world.stage("reference_samples", seed) / "samples.jsonl")
+    theirs = read_jsonl(world.reference_samples(seed))
     return [
         {
             "prompt_id": tokens[i].prompt_id,
@@ -240,7 +233,7 @@ def _draw(world: World, model: LanguageModel, seed: int) -> list[Json]:
             "k1": measured.k1[i],
             "reward": None if measured.reward is None else measured.reward[i],
             "proxy_reward": None if measured.proxy_reward is None else measured.proxy_reward[i],
-            **{f"reference_{name}": value for name, value in theirs[i].items()},
+            **{f"reference_{name}": theirs[i][name] for name in REFERENCE},
         }
         for i in range(len(prompts))
     ]

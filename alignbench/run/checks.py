@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..errors import InputError
-from ..judge import JudgeContext
 from ..models import RewardModel, load_policy
 from ..plugins import find
 from ..pretrained import check_same_ids, fingerprint_of, load_config, load_tokenizer
+from . import capability
+from .judging import context_of
 from .policies import check_options
 from .world import World
 
@@ -39,6 +40,7 @@ def check_needs(world: World) -> None:
             raise InputError(f"{spec.text} needs {missing[0]}: {_NEEDS[missing[0]]}.")
     if world.config.reward_model and not any("reward" in spec.plugin.needs for spec in world.specs):
         raise InputError("--reward-model: none of the objectives optimises a reward model; leave the option out.")
+    _check_tuning_prompts(world)
     if not world.config.judges:
         raise InputError("the data hold no pairs to train a judge from: name one, --judge lm:PATH or reward:PATH.")
     taught = world.config.reward_model and fingerprint_of(world.config.reward_model)
@@ -52,6 +54,13 @@ def check_needs(world: World) -> None:
         missing = sorted(need for need in find("judge", name).needs if not there.get(need, True))
         if missing and not argument:
             raise InputError(f"judge {name}: {_JUDGE_NEEDS[missing[0]]}.")
+
+
+def _check_tuning_prompts(world: World) -> None:
+    wanted = world.config.held_back
+    there = len(world.benchmark.prompts("eval")) if wanted else 0
+    if there < 2 * wanted:
+        raise InputError(f"--tune-prompts {wanted} is more than half of the {there} evaluation prompts: give fewer.")
 
 
 def check_models(world: World) -> None:
@@ -77,7 +86,9 @@ def check_models(world: World) -> None:
             )
     if config.reward_model:
         RewardModel.load(config.reward_model)
-    context = JudgeContext(world.benchmark.gold, {}, config.device)
+    capability.check(world)
+    context = context_of(config, world.benchmark.gold, {})
     for name, argument in config.judges:
-        if argument:
-            find("judge", name).open(argument, context)
+        cls = find("judge", name)
+        if argument or not cls.needs:
+            cls.open(argument, context).check()

@@ -11,6 +11,8 @@ from ..engine import Budget
 from ..errors import InputError
 from ..models import DTYPES
 
+COMPARED = ("reference", "chosen", "each-other")  # what `--against` may name
+
 
 @dataclass(frozen=True)
 class Config:
@@ -23,6 +25,15 @@ class Config:
     run side by side on `threads` threads each. `lora` is the canonical text of the adapter that cells train instead of
     the whole model. `dtype` is what the passes of policies, references and of the reward model to optimise compute in.
     `grad_checkpoint` recomputes blocks in the backward pass: it changes no result and is therefore in no key.
+
+    Evaluation: `against` is what samples are compared with; `temperatures` are those besides 1 at which samples are
+    drawn; `best_of` the n of best-of-n sampling from the reference; `lm_eval` the tasks of lm-eval. `judge_url`,
+    `judge_timeout` (s), `judge_concurrency` and `judge_price` (of a million tokens read, written) are for judges behind
+    a server. `tune` is the grid that `objectives` were tuned on.
+
+    `first_seed`, `stages_in` and `tuning_prompts` are set by a run for the trials of its tuning: another seed than any
+    of its own, its own stages, and prompts that it does not evaluate on; 0 prompts where the run is no trial.
+    `held_back` are the prompts that a tuned run leaves to its trials.
     """
 
     objectives: tuple[str, ...]
@@ -44,6 +55,19 @@ class Config:
     lora: str = ""
     dtype: str = "float32"
     grad_checkpoint: bool = False
+    against: tuple[str, ...] = COMPARED
+    temperatures: tuple[float, ...] = ()
+    best_of: tuple[int, ...] = ()
+    lm_eval: tuple[str, ...] = ()
+    judge_url: str = ""
+    judge_timeout: float = 60.0
+    judge_concurrency: int = 8
+    judge_price: tuple[float, float] | None = None
+    tune: str = ""
+    first_seed: int = 0
+    stages_in: str = ""
+    tuning_prompts: int = 0
+    held_back: int = 0
     command: str = field(default="alignbench run", compare=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +77,14 @@ class Config:
     @property
     def folder(self) -> Path:
         return Path(self.out)
+
+    @property
+    def stages_folder(self) -> Path:
+        return Path(self.stages_in or self.out) / "stages"
+
+    @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        return tuple(range(self.first_seed, self.first_seed + self.seeds))
 
     def budget_for(self, completions: int) -> Budget:
         """The budget of each cell, by default the completions of the training data times the epochs."""

@@ -16,7 +16,8 @@ from ..errors import AlignbenchError, InputError
 from ..models import quiet
 from ..results import slug, write_text
 from .config import Config, Event
-from .jobs import Job, execute
+from .jobs import execute
+from .plan import Job
 from .stages import Report
 
 Show = Callable[[Event], None]
@@ -95,7 +96,7 @@ def _side_by_side(config: Config, waiting: list[Job], finished: set[Job], show: 
 
 def _ready(waiting: list[Job], over: set[Job], failed: dict[Job, str], free: int) -> list[Job]:
     """Jobs that can begin: stages before cells, long ones before short ones, so that no long one is left for last."""
-    ready = [job for job in waiting if all(need in over or need in failed for need in job.needs)]
+    ready = [job for job in waiting if all(need in over or need in failed for need in (*job.needs, *job.after))]
     return sorted(ready, key=lambda job: (job.stage == "cell", not job.heavy, job.seed))[: max(0, free)]
 
 

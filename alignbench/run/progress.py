@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from .config import Event
-from .jobs import Job
+from .plan import Job
 
 LINE_EVERY = 10.0  # seconds between lines where the output is no terminal
 
@@ -51,7 +51,8 @@ class Display:
     def begin(self, jobs: list[Job], finished: set[Job], remarks: list[str]) -> None:
         for remark in remarks:
             self.console.print(Text(remark), soft_wrap=True)
-        self.total = len(jobs) - len(finished)
+        # A run with tuning begins twice, first with its trials.
+        self.total, self.over, self.finished = len(jobs) - len(finished), 0, 0.0
         self.weights = {job.label: job.weight for job in jobs if job not in finished}
         self.started = time.monotonic()
         if finished:

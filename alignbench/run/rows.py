@@ -26,10 +26,14 @@ def as_row(record: Pair | LabelledCompletion) -> Json:
     }
 
 
+def prompt_of(found: Json) -> Prompt:
+    messages = found["messages"]
+    return Prompt(found["text"], messages and tuple((role, text) for role, text in messages))
+
+
 def from_rows(rows: Sequence[Json]) -> Preferences:
     def prompt(row: Json) -> Prompt:
-        messages = row["prompt"]["messages"]
-        return Prompt(row["prompt"]["text"], messages and tuple((role, text) for role, text in messages))
+        return prompt_of(row["prompt"])
 
     if rows and "chosen" in rows[0]:
         return [

@@ -13,19 +13,15 @@ from torch import nn
 from ..batch import Tokens
 from ..benchmark import Split
 from ..engine import Budget, LocalEngine, Sources
-from ..evaluate.measure import decode
-from ..evaluate.verdicts import triple
-from ..judge import Judge
 from ..logprobs import LanguageModel, probe
 from ..logprobs import Path as ScoringPath
 from ..models import Policy, as_reward_model, small_model, small_tokenizer
 from ..objective import Training
 from ..plugins import Spec
 from ..pretrained import check_same_ids
-from ..records import Comparison, Completion, Demonstration, Pair, Prompt
+from ..records import Completion, Demonstration, Pair, Prompt
 from ..reference import build_cache
 from ..results import Json, derive, read_jsonl, whole_folder, write_json, write_jsonl
-from ..sampling import sample
 from ..tokens import Dataset, mismatched_rows, tokenize_demonstrations
 from ..train import Step, train
 from .policies import open_policy, prepare, sampler
@@ -51,7 +47,7 @@ def start(world: World, report: Report) -> None:
     if world.config.model and not world.config.sft:
         with whole_folder(folder) as partial:
             policy.save(partial)
-            _write_cost(partial, started)
+            write_cost(partial, started)
         return
     demonstrations = world.benchmark.demonstrations()
     spec, training = world.supervised, world.training(world.supervised)
@@ -59,7 +55,7 @@ def start(world: World, report: Report) -> None:
         info = _supervise(world, policy, demonstrations, spec, training, world.benchmark.sft_epochs, report)
         policy.save(partial)
         write_json(partial / "train.json", {**info, "parameters": _size(policy.model)})
-        _write_cost(partial, started)
+        write_cost(partial, started)
 
 
 def judge_lm(world: World, report: Report) -> None:
@@ -79,7 +75,7 @@ def judge_lm(world: World, report: Report) -> None:
             log.append(info)
         policy.save(partial)
         write_json(partial / "train.json", {"phases": log})
-        _write_cost(partial, started)
+        write_cost(partial, started)
 
 
 def data(world: World, report: Report) -> None:
@@ -111,7 +107,7 @@ def data(world: World, report: Report) -> None:
             "longest": max(len(row.prompt) + len(row.completion) for row in rows),
         }
         write_json(partial / "info.json", info)
-        _write_cost(partial, started)
+        write_cost(partial, started)
 
 
 def _longest_sample(world: World, dataset: Dataset) -> Tokens:
@@ -136,7 +132,7 @@ def cache(world: World, report: Report) -> None:
             return reference.forward(items).logps
 
     with whole_folder(world.stage("cache")) as partial:
-        _write_cost(partial, started, reference_forwards=build_cache(partial, rows, score))
+        write_cost(partial, started, reference_forwards=build_cache(partial, rows, score))
 
 
 def reward(world: World, seed: int, report: Report) -> None:
@@ -149,49 +145,19 @@ def judge_reward(world: World, report: Report) -> None:
     _reward_model(world, world.stage("judge_reward"), "judge", derive(SHARED_SEED, "judge reward model"), report)
 
 
-def reference_samples(world: World, seed: int, report: Report) -> None:
-    """The reference's own completions of the evaluation prompts, which every policy of this seed is held against."""
-    started = time.perf_counter()
-    report(0.0, "sampling")
-    rows = sample(
-        world.reference.policy,
-        world.prompt_tokens(world.eval_prompts),
-        derive(seed, "reference samples"),
-        world.benchmark.max_new_tokens,
-    )
-    texts = [decode(world.tokenizer, row) for row in rows]
-    gold = world.benchmark.gold(world.eval_prompts, texts)
-    judge = world.judge_reward
-    proxy = None if judge is None else judge.score([row.prompt + row.completion for row in rows]).tolist()
-    lines: list[Json] = [
-        {
-            "completion": text.text,
-            "ended": text.ended,
-            "length": len(row.completion),
-            "proxy_reward": None if proxy is None else proxy[i],
-            "reward": None if gold is None else gold[i],
-        }
-        for i, (text, row) in enumerate(zip(texts, rows, strict=True))
-    ]
-    with whole_folder(world.stage("reference_samples", seed)) as partial:
-        write_jsonl(partial / "samples.jsonl", lines)
-        _write_cost(partial, started)
-
-
 def held_out(world: World, report: Report) -> None:
-    """Every judge on held-out labelled pairs: how far it can be trusted, beside how far people agree."""
+    """What people and the true reward say of the held-out pairs, for judges to be held against."""
     started = time.perf_counter()
     pairs = [record for record in world.records("eval") if isinstance(record, Pair)]
-    verdicts: dict[str, list[list[object]]] = {}
-    items = [Comparison(pair.prompt, pair.chosen, pair.rejected) for pair in pairs]
-    judges: dict[str, Judge] = world.judges() if items else {}
-    for i, (name, judge) in enumerate(judges.items()):
-        report(i / len(judges), f"judge {name}")
-        verdicts[name] = [triple(v) for v in judge.compare(world.benchmark.question, items)]
+    info = {
+        "schema": 1,
+        "votes": [pair.votes for pair in pairs],
+        "gold": _gold_margins(world, pairs),
+        "lengths": [(len(pair.chosen.text), len(pair.rejected.text)) for pair in pairs],
+    }
     with whole_folder(world.stage("held_out")) as partial:
-        info = {"votes": [pair.votes for pair in pairs], "gold": _gold_margins(world, pairs), "verdicts": verdicts}
-        write_json(partial / "verdicts.json", info)
-        _write_cost(partial, started)
+        write_json(partial / "pairs.json", info)
+        write_cost(partial, started)
 
 
 def _gold_margins(world: World, pairs: Sequence[Pair]) -> list[float] | None:
@@ -237,7 +203,7 @@ def _reward_model(world: World, folder: Path, split: Split, seed: int, report: R
         scores = trained.score(rows).view(-1, 2) if rows else torch.zeros(0, 2)
         accuracy = float((scores[:, 0] > scores[:, 1]).float().mean()) if rows else None
         write_json(partial / "train.json", {**info, "held_out_accuracy": accuracy, "held_out_pairs": len(held)})
-        _write_cost(partial, started)
+        write_cost(partial, started)
 
 
 def _train(engine: LocalEngine, spec: Spec, report: Report) -> Json:
@@ -258,6 +224,6 @@ def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _write_cost(folder: Path, started: float, **counts: int) -> None:
+def write_cost(folder: Path, started: float, **counts: int) -> None:
     """`cost.json` of a stage: the seconds of the whole of it, loading included, and what else there is to count."""
     write_json(folder / "cost.json", {"seconds": time.perf_counter() - started, **counts})

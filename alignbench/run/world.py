@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import cached_property, lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..batch import Tokens
 from ..benchmark import Benchmark, Split, Stages
 from ..errors import InputError
-from ..judge import Judge, JudgeContext
 from ..logprobs import LanguageModel
 from ..logprobs import Path as ScoringPath
 from ..models import DTYPES, Policy, RewardModel
 from ..objective import Training
 from ..plugins import Spec, find, recreate
-from ..plugins.code import source as code_of
 from ..pretrained import adapter_base, fingerprint_of, load_config, load_tokenizer
 from ..records import Completion, Pair, Preferences, Prompt
 from ..results import Json, derive, digest, read_json, read_jsonl, slug
 from ..tokens import Dataset, encode_prompt, tokenize
 from .config import Config
 from .policies import open_cell, open_policy
+from .prompts import evaluation_prompts, tasks_key
 from .rows import from_rows
 
 SPLITS: tuple[Split, ...] = ("train", "judge", "eval")
@@ -95,16 +93,21 @@ class World:
         caches = [digest("cache", data, *scoring, wide) for wide in (False, True)]
         judge_reward = digest(reward, "judge")
         judge_lm = digest("lm", start, self.stages.judge_training)
+        optimised = digest(reward, identity["reward model"])
+        own_samples = digest("own samples", data, self.eval_key, judge_reward)
         return {
             "start": start,
             "data": data,
             # The wider one, with the completions under other prompts as well, serves everybody where it is there.
             "cache": caches[self.unpaired or self._stage_folder("cache", caches[True]).exists()],
-            "reward": digest(reward, identity["reward model"]),
+            "reward": optimised,
             "judge_reward": judge_reward,
             "judge_lm": judge_lm,
-            "reference_samples": digest("samples", data, self.eval_key, judge_reward),
-            "held_out": digest("held out", data, judge_reward, judge_lm, self._judge_code),
+            "reference_samples": own_samples,
+            "best_of": digest("best of", own_samples, optimised, self.config.best_of),
+            "held_out": digest("held out", data),
+            "tasks": digest("tasks", self._capability_key),
+            "capability": digest("capability", data, self._capability_key),
         }
 
     @property
@@ -114,7 +117,8 @@ class World:
 
     @cached_property
     def eval_key(self) -> str:
-        return digest(self.benchmark.eval_prompts, self.benchmark.max_new_tokens)
+        special = [n for n in (self.config.tuning_prompts, self.config.held_back) if n]
+        return digest(self.benchmark.eval_prompts, self.benchmark.max_new_tokens, *special)
 
     def stage(self, name: str, seed: int | None = None) -> Path:
         """Where a stage lies."""
@@ -122,7 +126,7 @@ class World:
         return self._stage_folder(name, key)
 
     def _stage_folder(self, name: str, key: str) -> Path:
-        return self.config.folder / "stages" / f"{name}-{key}"
+        return self.config.stages_folder / f"{name}-{key}"
 
     def cell(self, spec: Spec) -> Path:
         """The folder of an objective's cells, without the seed."""
@@ -133,17 +137,29 @@ class World:
         key = digest(spec.text, spec.params, self.training(spec), spec.source, needed, self.config.budget)
         return self.config.folder / "cells" / f"{slug(spec.text)}-{key}"
 
-    def evaluation_keys(self) -> tuple[str, str]:
-        """Key of a cell's samples, and of its verdicts on them."""
-        samples = digest(self.eval_key, self.benchmark.fingerprint(), self.keys["judge_reward"])
-        return samples, digest(samples, self._judge_code, self.keys["judge_lm"])
+    @cached_property
+    def samples_key(self) -> str:
+        """Key of a cell's samples and of what is measured on them."""
+        return digest(self.eval_key, self.benchmark.fingerprint(), self.keys["judge_reward"])
 
     @cached_property
-    def _judge_code(self) -> list[object]:
-        """Name, argument and code of each judge, and the content of the models that the user names."""
-        sources = [code_of(find("judge", name), "alignbench.judge") for name, _ in self.config.judges]
-        named = [fingerprint_of(argument) for _, argument in self.config.judges if argument]
-        return [self.config.judges, sources, named]
+    def _capability_key(self) -> str:
+        return digest("lm-eval", self.config.dtype, tasks_key(self.config.lm_eval, self.benchmark))
+
+    @property
+    def capability_name(self) -> str:
+        """The file of a cell's result of lm-eval, in the folder of its seed."""
+        return f"capability-{self._capability_key}.json"
+
+    def samples_name(self, temperature: float = 1.0) -> str:
+        """The file of a cell's samples, in the folder of its seed."""
+        return f"samples-{self.samples_key}{'' if temperature == 1 else f'-T{temperature:g}'}.jsonl"
+
+    def reference_samples(self, seed: int, temperature: float = 1.0) -> Path:
+        """The file of the reference's own samples."""
+        key = digest(self.keys["reference_samples"], seed)
+        key = key if temperature == 1 else digest(key, temperature)
+        return self._stage_folder("reference_samples", key) / "samples.jsonl"
 
     def training(self, spec: Spec) -> Training:
         """The benchmark's settings for this kind of objective, with what the spec itself sets."""
@@ -242,12 +258,8 @@ class World:
 
     @cached_property
     def eval_prompts(self) -> tuple[Prompt, ...]:
-        """The first `eval_prompts` prompts of the evaluation split that leave room for a completion in the context."""
-        fitting = (prompt for prompt in self.benchmark.prompts("eval") if self._fits(prompt))
-        kept = tuple(islice(fitting, self.benchmark.eval_prompts))
-        if not kept:
-            raise InputError(f"no evaluation prompt fits the model's context of {self.context} tokens.")
-        return kept
+        """The prompts of the evaluation, as `evaluation_prompts` says."""
+        return evaluation_prompts(self.benchmark, self.config, self._fits, self.context)
 
     def _fits(self, prompt: Prompt) -> bool:
         try:
@@ -271,24 +283,8 @@ class World:
 
     @cached_property
     def _prompts_by_id(self) -> dict[int, Prompt]:
-        return dict(self.dataset("train").prompt_texts)
-
-    # judges
-
-    def judges(self) -> dict[str, Judge]:
-        """The judges of this run by name, opened."""
-        models = {"reward": self.stage("judge_reward")}
-        if self.stages.judge_lessons is not None:
-            models["lm"] = self.stage("judge_lm")
-        context = JudgeContext(self.benchmark.gold, models, self.config.device)
-        return {
-            label: find("judge", name).open(argument, context)
-            for label, (name, argument) in self.judges_by_name().items()
-        }
-
-    def judges_by_name(self) -> dict[str, tuple[str, str]]:
-        """Name and argument of each judge by the label that tables show, the headline judge first."""
-        return {name + (f":{argument}" if argument else ""): (name, argument) for name, argument in self.config.judges}
+        asked = zip(self.prompt_tokens(self.eval_prompts), self.eval_prompts, strict=True)
+        return {row.prompt_id: prompt for row, prompt in asked} | dict(self.dataset("train").prompt_texts)
 
 
 def _versions() -> tuple[str, str]:

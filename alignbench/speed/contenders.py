@@ -15,7 +15,7 @@ from torch import Tensor
 from ..batch import Tokens
 from ..engine import Budget, LocalEngine, Score, Sources
 from ..logprobs import LanguageModel, probe
-from ..models import Policy, RewardModel, load_policy
+from ..models import DTYPES, Policy, RewardModel, load_policy
 from ..objective import Training
 from ..plugins import Spec
 from ..reference import Reference, build_cache
@@ -25,7 +25,6 @@ from ..train import train
 from .arithmetic import Size, count, forward_flops, rollout_flops, size_of, training_flops
 from .measure import Rounds, Yardstick, now
 from .plain import PaddedModel
-from .settings import DTYPES
 
 LEARNING_RATE = 1e-6
 # The policy starts this far from the reference (in standard deviations of each weight matrix), so that the first loss

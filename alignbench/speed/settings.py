@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 
 from ..errors import InputError
+from ..models import DTYPES
 from ..plugins import Spec, available, parse_objectives
 
 RIVALS = ("plain", "trl")
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 # How far two first losses may lie apart and still be called the same, per unit of loss.
 TOLERANCE = {"float32": 1e-4, "bf16": 5e-3}
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from ..allocator import keep_freed_memory
-from ..models import quiet
+from ..models import DTYPES, quiet
 from ..results import Json
 from .contenders import Run, Task, items, run_here
 from .measure import PRODUCTS, Yardstick, peak_memory, resident_peak
-from .settings import DTYPES, RIVALS
+from .settings import RIVALS
 from .trl import run_trl
 
 
@@ -39,9 +39,8 @@ def measured(task: Task, tell: Callable[[str], None]) -> Json:
     """Everything one run measures, as it is stored."""
     torch.set_num_threads(task.threads)
     quiet()
-    if not task.contender.startswith(
-        RIVALS
-    ):  # as the jobs of a run do; the others' processes are as their users have them
+    ours = not task.contender.startswith(RIVALS)
+    if ours:  # as the jobs of a run do; the others' processes are as their users have them
         keep_freed_memory()
     before = resident_peak()
     if task.device.startswith("cuda"):

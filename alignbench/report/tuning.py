@@ -1,0 +1,39 @@
+"""The search for hyper-parameters, told: every trial, and which was chosen for the row."""
+
+from __future__ import annotations
+
+from ..results import Json
+from .text import brackets, number
+
+
+def tuning_lines(summary: Json) -> list[str]:
+    """What was searched, then a line for each spec with all its trials."""
+    found = summary.get("tuning")
+    if not found:
+        return []
+    grid = "; ".join(f"{name} = {', '.join(map(str, values))}" for name, values in found["grid"].items())
+    how = f"chosen by the win rate of judge {found['judge']} over the reference on {found['prompts']} other prompts"
+    lines = [f"grid: {grid}; the same trials for every spec, with seed {found['seed']}, {how}"]
+    for spec, trials in by_spec(found).items():
+        lines.append(f"{spec}: " + "; ".join(_trial(spec, trial) for trial in trials))
+    return lines
+
+
+def by_spec(found: Json) -> dict[str, list[Json]]:
+    """The trials of each spec, in their order."""
+    trials: dict[str, list[Json]] = {}
+    for trial in found["trials"]:
+        trials.setdefault(trial["spec"], []).append(trial)
+    return trials
+
+
+def setting(spec: str, trial: Json) -> str:
+    """What a trial sets beyond its spec: `learning_rate=0.001`."""
+    return str(trial["trial"]).removeprefix(spec).removeprefix(":") or spec
+
+
+def _trial(spec: str, trial: Json) -> str:
+    if trial["status"] != "done" or trial["value"] is None:
+        return f"{setting(spec, trial)} {trial['status']}" + (f" ({trial['reason']})" if trial["reason"] else "")
+    shown = f"{number(trial['value'], 3)} {brackets(trial['low'], trial['high'], 3)}".strip()
+    return f"{setting(spec, trial)} {shown}" + (" (chosen)" if trial["chosen"] else "")

@@ -1,0 +1,245 @@
+"""Judging a run: what is compared with what, each comparison once, and what a judge has left open is asked again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from alignbench.errors import InputError
+from alignbench.judge import Judge, JudgeContext, by_score
+from alignbench.matches import read_match
+from alignbench.records import Comparison, Usage, Verdict
+from alignbench.results import read_json, read_jsonl, write_json
+from alignbench.run.again import Server, judge_again
+from alignbench.run.judging import HELD_OUT, Progress, Roster, judge_folder, judge_seed
+from tests.test_run import TINY, Log, config, go
+
+SPECS = "dpo,preferred_ft"
+EXTRAS: dict[str, Any] = {"temperatures": (0.0, 0.5), "best_of": (1, 4), "seeds": 2}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judged") / "reviews"
+    _, failed = go(config(folder, SPECS, **EXTRAS))
+    assert not failed
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "reviews"))
+
+
+def roster(folder: Path, **changes: Any) -> Roster:
+    return Roster(folder, {**read_json(folder / "run.json"), **changes})
+
+
+@dataclass
+class Counting(Judge):
+    """Prefers the longer text; leaves open whatever is asked while `down`."""
+
+    summary: ClassVar[str] = "counts what it is asked"
+    asked: list[Sequence[Comparison]] = field(default_factory=list)
+    down: bool = False
+    used: Usage = field(default_factory=Usage)
+
+    @classmethod
+    def open(cls, argument: str, context: JudgeContext) -> Counting:
+        return cls()
+
+    def compare(self, question: str, items: Sequence[Comparison]) -> list[Verdict]:
+        self.asked.append(items)
+        self.used.questions += 2 * len(items)
+        if self.down:
+            return [Verdict("unanswered", "unanswered") for _ in items]
+        return [by_score(len(item.first.text), len(item.second.text)) for item in items]
+
+    def usage(self) -> Usage:
+        return self.used
+
+    def problems(self) -> list[str]:
+        return ["no route to it"] if self.down else []
+
+
+def silent(fraction: float, text: str) -> None:
+    """Nobody watches."""
+
+
+def test_what_is_compared_with_what(finished: Path) -> None:
+    found = roster(finished)
+    run, seed = found.run, 1
+    files = {cell["spec"]: f"{cell['folder']}/seed-{seed}/" for cell in run["cells"]}
+    assert set(files) == {"dpo", "preferred_ft"}
+    names = run["cells"][0]["samples"]
+    assert set(names) == {"0", "0.5", "1"}
+    reference = run["reference"][str(seed)]
+    best = [run["best_of"][n][str(seed)] for n in ("1", "4")]
+    everybody = [*(place + name for place in files.values() for name in names.values()), *best]
+    expected = {(file, opponent) for file in everybody for opponent in (reference["1"], run["chosen"])}
+    expected |= {(reference[t], opponent) for t in ("0", "0.5") for opponent in (reference["1"], run["chosen"])}
+    expected |= {(reference["1"], run["chosen"]), (files["dpo"] + names["1"], files["preferred_ft"] + names["1"])}
+    pairings = list(found.pairings(seed))
+    assert set(pairings) == expected and len(pairings) == len(expected), "each once"
+    assert list(found.pairings(HELD_OUT)) == [(f"{run['held_out']}#chosen", f"{run['held_out']}#rejected")]
+
+
+@pytest.mark.parametrize(
+    ("against", "count"),
+    [(("reference",), 8 + 2), (("reference", "chosen"), 2 * (8 + 2) + 1), (("reference", "each-other"), 11)],
+)
+def test_less_is_compared_where_less_is_asked_for(finished: Path, against: tuple[str, ...], count: int) -> None:
+    found = roster(finished)
+    found.run["config"]["against"] = against
+    assert len(list(found.pairings(0))) == count
+
+
+def test_a_judge_sees_the_texts_that_were_sampled(finished: Path) -> None:
+    found = roster(finished)
+    ours, theirs = next(iter(found.pairings(0)))
+    items, positions = found.comparisons(0, ours, theirs)
+    lines, others = read_jsonl(finished / ours), read_jsonl(finished / theirs)
+    assert positions is None and len(items) == TINY["eval_prompts"] == len(lines)
+    for item, line, other in zip(items, lines, others, strict=True):
+        assert item.prompt.text == line["prompt"] == other["prompt"]
+        assert (item.first.text, item.second.text) == (line["completion"], other["completion"])
+        assert item.first.ended == line["ended"]
+
+
+def test_against_the_chosen_only_prompts_with_a_known_preference_are_asked(copied: Path) -> None:
+    records = copied / roster(copied).run["eval_records"]
+    kept = records.read_text().splitlines()[1::2]
+    records.write_text("".join(line + "\n" for line in kept))
+    found = roster(copied)
+    items, positions = found.comparisons(0, next(iter(found.pairings(0)))[0], found.run["chosen"])
+    known = {row["prompt"]["text"]: row["chosen"]["text"] for row in read_jsonl(records)}
+    assert positions is not None and 0 < len(items) == len(positions) < TINY["eval_prompts"]
+    assert [item.second.text for item in items] == [known[item.prompt.text] for item in items]
+    prompts = [line["prompt"] for line in read_jsonl(copied / found.run["reference"]["0"]["1"])]
+    assert [prompts[i] for i in positions] == [item.prompt.text for item in items]
+
+
+def test_every_comparison_is_asked_once_and_open_ones_again(finished: Path, tmp_path: Path) -> None:
+    folder = str(tmp_path / "verdicts")
+    found, judge = roster(finished), Counting()
+    pairings = list(found.pairings(0))
+    assert judge_seed(found, judge, folder, 0, Progress(silent)) == []
+    assert len(judge.asked) == len(pairings)
+    assert judge_seed(found, judge, folder, 0, Progress(silent)) == [] and len(judge.asked) == len(pairings), (
+        "nothing is left"
+    )
+    judge.down = True
+    problems = judge_seed(found, judge, folder, 1, Progress(silent))
+    assert len(problems) == len(pairings) and "24 questions: no route to it" in problems[0]
+    first = read_match(Path(folder), *next(iter(found.pairings(1))))
+    assert first is not None and first.unanswered == 24 and first.problems == ("no route to it",)
+    judge.down = False
+    assert judge_seed(found, judge, folder, 1, Progress(silent)) == []
+    assert len(judge.asked) == 3 * len(pairings)
+    again = read_match(Path(folder), *next(iter(found.pairings(1))))
+    assert again is not None and not again.unanswered and again.usage is not None
+    assert again.usage.questions == 2 * 24, "both attempts count"
+
+
+def test_progress_is_of_all_comparisons() -> None:
+    heard: list[tuple[float, str]] = []
+    progress = Progress(lambda fraction, text: heard.append((fraction, text)), over=1, count=4)
+    progress(0.5, "12 of 24 questions")
+    assert heard == [(0.375, "comparison 2 of 4  12 of 24 questions")]
+
+
+def test_missing_samples_are_passed_over(copied: Path) -> None:
+    found = roster(copied)
+    cell = next(cell for cell in found.run["cells"] if cell["spec"] == "dpo")
+    shutil.rmtree(copied / cell["folder"] / "seed-0")
+    assert len(list(found.pairings(0))) == len(list(found.pairings(1))) - (3 * 2 + 1)
+
+
+def test_the_folder_of_a_judge_depends_on_what_its_answers_depend_on(tmp_path: Path) -> None:
+    models = {"reward": "stages/judge_reward-a", "lm": "stages/judge_lm-a"}
+
+    def place(name: str, argument: str = "", **changes: Any) -> str:
+        given = {"question": "better ?", "models": models, "gold": "g", "url": "", **changes}
+        return judge_folder(name, argument, **given)
+
+    assert place("gold") != place("gold", gold="h") and place("reward") == place("reward", gold="h")
+    assert place("reward") != place("reward", models={**models, "reward": "stages/judge_reward-b"})
+    assert place("reward") == place("reward", models={**models, "lm": "stages/judge_lm-b"})
+    assert place("lm") != place("lm", question="worse ?")
+    assert place("length") == place("length", url="http://127.0.0.1:1/v1"), "it asks no server"
+    assert place("openai", "m") != place("openai", "m", url="http://127.0.0.1:1/v1") != place("openai", "n")
+    verdicts = tmp_path / "verdicts.jsonl"
+    verdicts.write_text("{}\n")
+    before = place("replay", str(verdicts))
+    verdicts.write_text("{} \n")
+    assert place("replay", str(verdicts)) != before
+    assert place("lm", "a/b:c").startswith("verdicts/lm_a_b_c-")
+
+
+# --- further judges on a finished run ---
+
+
+def again(folder: Path, *judges: tuple[str, str]) -> tuple[Log, list[str]]:
+    log = Log()
+    problems = judge_again(folder, judges, Server(), "cpu", "alignbench judge", log.events.append, log.begin)
+    return log, problems
+
+
+def test_further_judges_need_nothing_but_the_folder(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (copied / "cells").rglob("*") if path.is_file()}
+    for weights in copied.rglob("*.safetensors"):
+        weights.unlink()  # nothing can be trained or sampled any more
+    log, problems = again(copied, ("length", ""), ("gold", ""))
+    assert not problems and {job.label for job in log.reused} == {
+        "judging by gold of held-out pairs", "judging by gold seed 0", "judging by gold seed 1",
+    }  # fmt: skip
+    run = read_json(copied / "run.json")
+    assert list(run["judges"]) == ["gold", "reward", "length"] and list(run["asked_later"]) == ["length"]
+    found = roster(copied)
+    for seed in (HELD_OUT, 0, 1):
+        for pairing in found.pairings(seed):
+            assert read_match(copied / run["judges"]["length"], *pairing) is not None
+    assert {path: path.stat().st_mtime_ns for path in before if path.exists()} == {
+        path: time for path, time in before.items() if path.suffix != ".safetensors"
+    }
+    log, _ = again(copied, ("length", ""))
+    assert log.reused == set(log.jobs), "a second call asks nothing"
+
+
+def test_the_same_run_keeps_judges_that_were_asked_later(copied: Path) -> None:
+    again(copied, ("length", ""))
+    log, failed = go(config(copied, SPECS, **EXTRAS))
+    assert not failed and not log.worked
+    run = read_json(copied / "run.json")
+    assert list(run["judges"]) == ["gold", "reward", "length"] and run["headline"] == "gold"
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        (("lm", ""), "this run has trained no model for it; name one, lm:PATH"),
+        (("gold", "x"), "takes no argument"),
+        (("lm", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_judge_that_cannot_judge_is_refused(copied: Path, judge: tuple[str, str], said: str) -> None:
+    before = (copied / "run.json").read_bytes()
+    with pytest.raises(InputError, match=said):
+        again(copied, ("length", ""), judge)
+    assert (copied / "run.json").read_bytes() == before
+
+
+def test_only_finished_runs_of_this_version_are_judged(copied: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.json is missing"):
+        again(tmp_path / "nowhere", ("length", ""))
+    write_json(copied / "run.json", {**read_json(copied / "run.json"), "schema": 1})
+    with pytest.raises(InputError, match="another version"):
+        again(copied, ("length", ""))

@@ -1,0 +1,151 @@
+"""Tuning: the same trials for everybody, on a seed and on prompts that the comparison never uses."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignbench.errors import InputError, TrainingError
+from alignbench.matches import Match, match_file, read_match, write_match
+from alignbench.plugins import parse_objectives
+from alignbench.records import Verdict
+from alignbench.results import read_json, read_jsonl
+from alignbench.run import Config
+from alignbench.run.tuning import SEED, parse_grid, trial_config, trials_of, tuned
+from tests.test_run import TINY, config, go
+
+SPECS = "dpo,preferred_ft"
+GRID = "learning_rate=0.001/0.01:batch_size=8/16"
+
+
+def tuned_config(folder: Path, **changes: Any) -> Config:
+    given = {"tune": "learning_rate=0.001/0.01", "held_back": 10, "seeds": 1, **changes}
+    return config(folder, SPECS, **given)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuned") / "reviews"
+    _, failed = go(tuned_config(folder))
+    assert not failed
+    return folder
+
+
+def test_every_objective_has_every_point_of_the_grid() -> None:
+    assert parse_grid(GRID) == {"learning_rate": ["0.001", "0.01"], "batch_size": ["8", "16"]}
+    trials = trials_of(parse_objectives("dpo:beta=0.5,kto"), GRID)
+    assert [trial.spec for trial in trials] == ["dpo:beta=0.5"] * 4 + ["kto"] * 4
+    assert [trial.text for trial in trials[:2]] == [
+        "dpo:beta=0.5:learning_rate=0.001:batch_size=8", "dpo:beta=0.5:learning_rate=0.001:batch_size=16",
+    ]  # fmt: skip
+    assert len({trial.text for trial in trials}) == 8
+
+
+@pytest.mark.parametrize(
+    ("specs", "grid", "said"),
+    [
+        ("dpo,preferred_ft", "beta=0.1/0.5", "the same for every objective, and preferred_ft has no field 'beta'"),
+        ("dpo:learning_rate=0.1", "learning_rate=1/2", "sets learning_rate itself"),
+        ("dpo:beta=0.5", "beta=0.1/0.2", "sets beta itself"),
+        ("dpo", "learning_rate", "write field=value/value"),
+        ("dpo", "learning_rate=1//2", "write field=value/value"),
+        ("dpo", "learning_rate=1/1", "given twice"),
+        ("dpo", "learning_rate=1:learning_rate=2", "given twice"),
+        ("dpo", "learning_rate=0.1", "holds one point"),
+        ("dpo", "learning_rate=a/b", "learning_rate"),
+    ],
+)
+def test_a_grid_that_is_not_the_same_for_all_is_refused(specs: str, grid: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        trials_of(parse_objectives(specs), grid)
+
+
+def test_trials_share_no_seed_and_no_prompt_with_the_comparison(finished: Path) -> None:
+    run, trials = read_json(finished / "run.json"), read_json(finished / "tuning" / "run.json")
+    assert trials["seeds"] == [SEED] and SEED not in run["seeds"]
+    chosen_on = {row["prompt"] for row in read_jsonl(finished / "tuning" / trials["reference"][str(SEED)]["1"])}
+    evaluated = {row["prompt"] for row in read_jsonl(finished / run["reference"]["0"]["1"])}
+    assert len(chosen_on) == 10 and len(evaluated) == TINY["eval_prompts"] and not chosen_on & evaluated
+    assert list(trials["judges"]) == ["gold"] and trials["config"]["against"] == ["reference"]
+    assert not (finished / "tuning" / "stages").exists(), "the stages are those of the comparison"
+
+
+def test_the_trial_that_the_headline_judge_prefers_is_compared(finished: Path) -> None:
+    noted, run = read_json(finished / "run.json")["tuning"], read_json(finished / "run.json")
+    assert noted == read_json(finished / "tuning.json")
+    assert noted["grid"] == {"learning_rate": ["0.001", "0.01"]} and noted["judge"] == "gold" and noted["prompts"] == 10
+    trials = read_json(finished / "tuning" / "run.json")
+    for spec in ("dpo", "preferred_ft"):
+        own = [entry for entry in noted["trials"] if entry["spec"] == spec]
+        assert len(own) == 2
+        for entry in own:
+            cell = next(cell for cell in trials["cells"] if cell["spec"] == entry["trial"])
+            file = f"{cell['folder']}/seed-{SEED}/{cell['samples']['1']}"
+            judge = finished / "tuning" / trials["judges"]["gold"]
+            match = read_match(judge, file, trials["reference"][str(SEED)]["1"])
+            assert match is not None and len(match.verdicts) == 10
+            assert entry["value"] == pytest.approx(sum(v.score for v in match.verdicts) / 10)
+        best = max(own, key=lambda entry: entry["value"])  # the first of equals
+        assert [entry["chosen"] for entry in own] == [entry is best for entry in own]
+        assert best["trial"] in [cell["spec"] for cell in run["cells"]]
+    assert len(run["cells"]) == 2
+
+
+def test_a_second_call_trains_nothing(finished: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(finished, tmp_path / "reviews"))
+    log, failed = go(tuned_config(copied))
+    assert not failed and not log.worked
+
+
+def verdicts_of(config: Config, text: str, verdicts: list[Verdict] | None) -> None:
+    """Put verdicts in the place of those on a trial."""
+    folder = config.folder / "tuning"
+    run = read_json(folder / "run.json")
+    cell = next(cell for cell in run["cells"] if cell["spec"] == text)
+    files = (f"{cell['folder']}/seed-{SEED}/{cell['samples']['1']}", run["reference"][str(SEED)]["1"])
+    if verdicts is None:
+        match_file(folder / run["judges"]["gold"], *files).unlink()
+    else:
+        write_match(folder / run["judges"]["gold"], *files, Match(verdicts))
+
+
+def choose(config: Config) -> list[str]:
+    return list(tuned(config, parse_objectives(SPECS), lambda trials: {}).objectives)
+
+
+def test_the_choice_follows_the_verdicts(finished: Path, tmp_path: Path) -> None:
+    wanted = tuned_config(Path(shutil.copytree(finished, tmp_path / "reviews")))
+    won, lost, silent = ([Verdict(a, a)] * 10 for a in ("first", "second", "unparsed"))
+    names = [f"{spec}:learning_rate={rate}" for spec in ("dpo", "preferred_ft") for rate in ("0.001", "0.01")]
+    for text, found in zip(names, (lost, won, won, won), strict=True):
+        verdicts_of(wanted, text, found)
+    assert choose(wanted) == ["dpo:learning_rate=0.01", "preferred_ft:learning_rate=0.001"], "the first of equals"
+    # A judge that would not answer says nothing for a trial: at 1/2 it would beat one that has lost.
+    verdicts_of(wanted, names[0], silent)
+    verdicts_of(wanted, names[1], lost)
+    assert choose(wanted)[0] == "dpo:learning_rate=0.01"
+    noted = read_json(wanted.folder / "tuning.json")["trials"][0]
+    assert noted["status"] == "failed" and "100.0% of the judge's answers" in noted["reason"] and noted["value"] is None
+    verdicts_of(wanted, names[1], None)
+    with pytest.raises(TrainingError, match="no trial of dpo came to a win rate"):
+        choose(wanted)
+
+
+def test_a_trial_is_the_run_itself_but_for_what_it_must_not_share(tmp_path: Path) -> None:
+    wanted = tuned_config(tmp_path, temperatures=(0.0,), best_of=(4,), lm_eval=("reviews_grammar",), seeds=3)
+    trial = trial_config(wanted, trials_of(parse_objectives(SPECS), wanted.tune))
+    assert (trial.seed_numbers, trial.tuning_prompts, trial.held_back, trial.tune) == ((SEED,), 10, 0, "")
+    assert (trial.temperatures, trial.best_of, trial.lm_eval, trial.judges) == ((), (), (), wanted.judges[:1])
+    same = ("model", "benchmark", "budget", "dtype", "lora", "device", "max_tokens", "reference", "reward_model")
+    assert all(getattr(trial, name) == getattr(wanted, name) for name in same)
+    given, own = dict(trial.benchmark_fields), dict(wanted.benchmark_fields)
+    assert given == {**own, "curve_points": 0}
+
+
+def test_too_many_tuning_prompts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="more than half of the"):
+        go(replace(tuned_config(tmp_path / "a"), held_back=5000))
