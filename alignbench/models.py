@@ -105,7 +105,11 @@ class Policy:
         return Encoder(self.tokenizer).end_ids
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `load_policy` and transformers read; of an adapter, the one that peft reads."""
+        """Write a folder that `load_policy` and transformers read; of an adapter, the one that peft reads.
+
+        It says at which tokens a completion ends: other programs that generate with it would else never stop.
+        """
+        self.model.generation_config.eos_token_id = list(self.ends)
         if self.adapter is None:
             self.model.save_pretrained(folder)
         else:  # the embedding is never adapted, and to learn that by itself peft would ask the hub

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,11 +262,11 @@ def test_a_judge_from_a_folder(tmp_path: Path) -> None:
     """The run's own is asked as it was trained, one that the user names as a reader of instructions."""
     policy = bytes_judge(fenced=True).policy
     policy.save(tmp_path)
-    own = LM(policy).compare(QUESTION, ITEMS)
-    named = LM(policy, fenced=True).compare(QUESTION, ITEMS)
-    context = JudgeContext(CONTEXT.gold, {"lm": tmp_path})
-    assert find("judge", "lm").open("", context).compare(QUESTION, ITEMS) == own
-    assert find("judge", "lm").open(str(tmp_path), CONTEXT).compare(QUESTION, ITEMS) == named
+    own = LM(policy, plausible=0.0).compare(QUESTION, ITEMS)
+    named = LM(policy, plausible=0.0, fenced=True).compare(QUESTION, ITEMS)
+    for argument, expected in (("", own), (str(tmp_path), named)):
+        opened = find("judge", "lm").open(argument, JudgeContext(CONTEXT.gold, {"lm": tmp_path}))
+        assert replace(opened, plausible=0.0).compare(QUESTION, ITEMS) == expected
     assert [verdict.margin for verdict in own] != [verdict.margin for verdict in named]
     with pytest.raises(InputError, match="trains no judge of its own; name a model, lm:PATH"):
         LM.open("", CONTEXT)

@@ -144,7 +144,9 @@ def test_a_folder_s_generation_defaults_are_ignored(copied: Path) -> None:
     policy = load_policy(copied)
     assert sample(policy, prompts, seed=0, max_new_tokens=6) == plain
     policy.save(copied)
-    assert not defaults.keys() & json.loads((copied / "generation_config.json").read_text()).keys()
+    saved = json.loads((copied / "generation_config.json").read_text())
+    assert saved.pop("eos_token_id") == list(policy.ends), "a program that serves it must know where to stop"
+    assert not defaults.keys() & saved.keys()
 
 
 # --- reward models ---

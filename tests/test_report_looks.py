@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,25 @@ from tests.synthetic import Synthetic
 from tests.synthetic_store import printed, summarise, without_style, write_store
 
 Json = dict[str, Any]
-PLOTS = 8
+PLOTS = 11
 EIGHT = ("dpo:beta=0.05", "dpo:beta=0.1", "dpo:beta=0.5", "kto", "ppo", "simpo:gamma=1.5", "./my_loss.py:b=2", "orpo")
 HOSTILE = "x|y`<script>alert(1)</script>$\\alpha_1%&#~^{\x1b[31mred\x1b[2J\u202e\x07[a](javascript:b)[/red]$\\frac$"
+
+
+def tuning_of(specs: Sequence[str]) -> Json:
+    trials = [
+        {
+            "spec": spec, "trial": f"{spec}:learning_rate={rate}:beta=0.1", "value": 0.6, "low": 0.5, "high": 0.7,
+            "status": "done", "reason": None, "chosen": rate == "1e-3",
+        }
+        for spec in specs
+        for rate in ("1e-4", "1e-3")
+    ]  # fmt: skip
+    grid = {"learning_rate": ["1e-4", "1e-3"], "beta": ["0.1"]}
+    return {"folder": "tuning", "grid": grid, "seed": 999, "prompts": 8, "judge": "gold", "trials": trials}
+
+
+TUNED = {"tuning": tuning_of(EIGHT)}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +50,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
         failed=[("=1+1", 0)],
         completion=HOSTILE + "\nsecond line",
         reason=HOSTILE,
-        run={"name": HOSTILE, "question": HOSTILE, "warnings": [HOSTILE]},
+        temperatures=(0.5,),
+        best_of=(4,),
+        run={"name": HOSTILE, "question": HOSTILE, "warnings": [HOSTILE], "tuning": tuning_of([HOSTILE, "kto"])},
     )
     folder = write_store(tmp_path_factory.mktemp("hostile"), what)
     with pytest.MonkeyPatch.context() as patch:
@@ -107,16 +126,30 @@ def test_text_for_people() -> None:
     assert shorten("dpo:learning_rate=0.0001", 11) == "dpo:l….0001"
 
 
-@pytest.mark.parametrize("width", [100, 72])
+@pytest.mark.parametrize("width", [160, 100, 80, 72])
 def test_the_terminal_table_fits(tmp_path: Path, width: int) -> None:
     specs = (*EIGHT[:-1], "./a_folder/with_a_long_name/my_own_loss.py:learning_rate=0.00001:gamma=0.25")
-    summary = summarise(write_store(tmp_path, Synthetic(specs=specs, seeds=(0, 1), prompts=6, pairs=4)))
+    what = Synthetic(specs=specs, seeds=(0, 1), prompts=6, pairs=4, best_of=(4, 128), capability=True, run=TUNED)
+    summary = summarise(write_store(tmp_path, what))
     lines = without_style(printed(summary, width)).splitlines()
     assert max(cell_len(line) for line in lines) <= width
     assert "…" not in "".join(lines)  # nothing was cut off
     assert "".join(line[:17].strip() for line in lines).count("dpo:beta=0.05") >= 1
     headings = " ".join(lines)
-    for title in ("win rate", "reward", "KL", "agreement", "length", "unfinished", "cost"):
+    for title in (
+        "win rate",
+        "beats",
+        "at equal length",
+        "over the chosen",
+        "change in acc",
+        "≤ 3.86",
+        "reward",
+        "KL",
+        "agreement",
+        "length",
+        "unfinished",
+        "cost",
+    ):
         assert title in headings
 
 
@@ -130,7 +163,11 @@ def test_legends_and_labels_stay_inside_and_off_the_axes(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Figure, "savefig", keep)
     specs = (*EIGHT[:-1], "./a_folder/my_own_loss.py:learning_rate=0.00001:gamma=0.25")
-    write_report(write_store(tmp_path, Synthetic(specs=specs, seeds=(0, 1), prompts=6, pairs=8)))
+    what = Synthetic(
+        specs=specs, seeds=(0, 1), prompts=6, pairs=8, temperatures=(0, 0.5), best_of=(1, 4, 128), capability=True,
+        run=TUNED,
+    )  # fmt: skip
+    write_report(write_store(tmp_path, what))
     assert len(figures) == PLOTS
     for drawn in figures:
         page = drawn.bbox

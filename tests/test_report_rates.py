@@ -99,9 +99,9 @@ def test_without_comparisons_of_two_specs_there_is_no_matrix(tmp_path: Path) -> 
 def test_a_judge_that_has_judged_a_part_says_so(tmp_path: Path) -> None:
     what = Synthetic(prompts=8, pairs=4, seeds=(0, 1))
     folder = write_store(tmp_path, what)
-    for player, opponent, seed in (
-        ("dpo", "reference", 1), ("kto", "reference", 0), ("kto", "reference", 1), ("dpo", "kto", 0), ("dpo", "kto", 1),
-    ):  # fmt: skip
+    gone = [("dpo", "reference", 1), *itertools.product(["kto"], ["reference"], [0, 1]), ("dpo", "kto", 0)]
+    gone += [("dpo", "kto", 1), *itertools.product(["kto"], ["ppo"], [0, 1])]
+    for player, opponent, seed in gone:
         match_path(folder, what, "lm", player, opponent, seed).unlink()
     summary = write_report(folder)
     lm = summary["judges"]["lm"]
@@ -109,7 +109,8 @@ def test_a_judge_that_has_judged_a_part_says_so(tmp_path: Path) -> None:
     assert lm["win_rate"]["dpo"]["per_seed"][1] is None and lm["win_rate"]["dpo"]["n"] == 8
     assert lm["missing"] == ["dpo against the reference, seed 1", "kto against the reference, seed 0, 1"]
     assert summary["head_to_head"]["lm"]["win_rate"][0][1] is None
-    assert summary["head_to_head"]["lm"]["strengths"] == [None] * 4
+    assert summary["head_to_head"]["lm"]["strengths"] == [None] * 4  # kto met nobody
+    assert summary["head_to_head"]["gold"]["strengths_seeds"] == [0, 1]
     assert "lm has not compared kto against the reference, seed 0, 1" in as_markdown(summary)
     assert rows_of(summary)["kto"]["judge_agreement"] is None
     assert summary["judges"]["gold"]["missing"] == []
@@ -123,9 +124,8 @@ def test_unanswered_questions_leave_no_rate_and_are_counted(tmp_path: Path) -> N
     summary = summarise(folder)
     row, gold = rows_of(summary)["dpo"], summary["judges"]["gold"]
     assert row["win_rate"]["value"] is None and row["win_rate"]["bounds"] == pytest.approx([8.75 / 10, 9.75 / 10])
-    assert (
-        "10.0% of the answers of judge gold cannot be used (5.0% refused, 5.0% unanswered)" in row["win_rate"]["reason"]
-    )
+    why = "10.0% of the answers of judge gold cannot be used (5.0% refused, 5.0% unanswered)"
+    assert why in row["win_rate"]["reason"]
     # over both rows: 40 answers
     assert (gold["unanswered"], gold["refused"], gold["ties"], gold["unusable"]) == (1 / 40, 1 / 40, 1 / 40, 2 / 40)
     assert (gold["answers"]["unanswered"], gold["answers"]["refused"]) == (1, 1)

@@ -91,6 +91,8 @@ def test_refitted_error_is_the_crossed_one_for_a_mean(rng: np.random.Generator) 
     weights = estimates.draws(rng, 20_000, 25)
     refits = weights @ x.mean(axis=2).T / 25
     np.testing.assert_allclose(refitted_error(refits, x), standard_error(x), rtol=0.04)
+    alone, _ = refitted_error(refits, np.zeros(x.shape))  # the prompts' share is that of the refits
+    np.testing.assert_allclose(alone, np.std(x.mean(axis=2), axis=1, ddof=1) / 5, rtol=0.02)
     error, df = refitted_error(weights @ x[:, :, 0].T / 25, x[:, :, :1])  # one seed: the standard error by prompt
     np.testing.assert_allclose(error, scipy.stats.sem(x[:, :, 0], axis=1), rtol=0.02)
     assert df.tolist() == [24, 24]

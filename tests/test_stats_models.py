@@ -10,7 +10,7 @@ import scipy.optimize
 import scipy.special
 
 from alignbench import stats
-from alignbench.stats import Estimate, bradley_terry, interval, length_controlled
+from alignbench.stats import Estimate, bradley_terry, interval, length_controlled, lengths
 from alignbench.stats.estimates import Floats
 from alignbench.stats.newton import newton
 
@@ -82,6 +82,16 @@ def test_refits_and_influence_agree_on_the_error(rng: np.random.Generator) -> No
         assert np.ptp(ends(a)) == pytest.approx(np.ptp(ends(b)), rel=0.05)
     assert once[0].method.endswith("conditional on this seed")
     assert twice[0].method.endswith("crossed random effects")
+
+
+def test_a_prompt_is_drawn_with_all_its_matches(rng: np.random.Generator) -> None:
+    # Player 0 meets both others with the same luck on every prompt: they stay equal in every resample, so that each
+    # of them moves by -1/3 and player 0 by 2/3 of what its logit moves.
+    won = (rng.random((300, 1)) < 0.6).astype(float)
+    found = bradley_terry(3, GAMES[:2], np.stack([won, won]), rng, resamples=4000)
+    spread = np.sqrt(1 / (299 * won.mean() * (1 - won.mean()))) * 2 * 1.968  # of the logit's interval, t on 299 degrees
+    widths = [np.ptp(ends(each)) for each in found]
+    np.testing.assert_allclose(widths, np.array([2, 1, 1]) / 3 * spread, rtol=0.05)
 
 
 def test_what_no_fit_can_tell_has_no_interval(rng: np.random.Generator) -> None:
@@ -165,6 +175,15 @@ def test_the_joint_fit_is_the_most_likely(rng: np.random.Generator) -> None:
     rates = [each.value for each in found.rates if each is not None]
     np.testing.assert_allclose([*rates, found.slope.value], [*scipy.special.expit(best[:2]), best[2]], atol=1e-6)
     assert (found.identified, found.why, found.slope.n) == ([True, True], ["", ""], 90)
+
+
+def test_influence_is_the_derivative_by_a_prompts_weight(rng: np.random.Generator) -> None:
+    y = rng.choice([0, 0.5, 1], size=(2, 15, 3))
+    x = np.tanh(rng.normal(0.3, 1, size=(2, 15, 3)))
+    fitted = lengths._fit(y, x, np.ones((1, 15)), np.zeros(3))[0]
+    more, less = (lengths._fit(y, x, 1 + step * np.eye(15), fitted) for step in (1e-3, -1e-3))
+    influence = lengths._influence(y, x, fitted)
+    np.testing.assert_allclose(influence.mean(axis=2).T / 15, (more - less) / 2e-3, atol=1e-5)
 
 
 def test_a_tie_is_half_a_win_and_half_a_loss(rng: np.random.Generator) -> None:
@@ -252,5 +271,12 @@ def test_malformed_specs_are_refused(rng: np.random.Generator) -> None:
 def test_newton_gives_up_rather_than_return_anything() -> None:
     with pytest.raises(ArithmeticError, match="100 steps"):
         newton(np.ones_like, np.zeros((1, 2)))
-    assert newton(lambda x: 7 - x, np.zeros((2, 1))).tolist() == [[7], [7]]  # in steps of two at most
+
+    def towards_zero(x: Floats) -> Floats:
+        p = scipy.special.expit(x)
+        moves: Floats = (0.5 - p) / (p * (1 - p))
+        return moves
+
+    # From 3, full steps lead to -7, 542 and so on; in steps of two at most they come to rest.
+    assert newton(towards_zero, np.array([[3.0], [-5.0]])) == pytest.approx(np.zeros((2, 1)), abs=1e-9)
     assert stats.__all__ == sorted(stats.__all__)

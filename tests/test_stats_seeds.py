@@ -25,10 +25,13 @@ def rng() -> np.random.Generator:
 
 def test_interquartile_mean_by_hand(rng: np.random.Generator) -> None:
     # Of five the middle three stay, of eight the middle four; order and outliers do not matter.
-    found = interquartile_mean([100, 3, 1, 5, 4], rng)
-    assert (found.value, found.n) == (4, 5)
-    assert interquartile_mean([8, -50, 2, 3, 4, 5, 6, 70], rng).value == 4.5
-    assert ends(found)[0] < 4 < ends(found)[1]
+    found = interquartile_mean([100, 3, 1, 5, 10], rng)
+    assert (found.value, found.n) == (6, 5)
+    assert interquartile_mean([8, -50, 2, 3, 4, 5, 7, 70], rng).value == 4.75
+    assert ends(found)[0] < 6 < ends(found)[1]
+    assert (
+        ends(interquartile_mean([1000, *range(11)], rng))[1] < 30
+    )  # a resample holds four such outliers in .02 of cases
     share = interquartile_mean([0.99, 1, 0.98, 0.5, 1], rng, bounds=(0, 1))
     assert ends(share)[1] == 1  # stretched beyond, cut off
     assert ends(interquartile_mean([0.99, 1, 0.98, 0.5, 1], np.random.default_rng(0)))[1] > 1
@@ -130,6 +133,9 @@ def test_over_optimisation_is_not_hidden(rng: np.random.Generator) -> None:
     found = frontier_area((kl[:, order], gold), (kl, np.zeros(kl.shape)), rng)
     assert found is not None
     assert found.value == pytest.approx(2 / 3, abs=1e-4)
+    nothing = frontier_area(([[0, 4]], [[0, 0]]), (kl[:, order], gold), rng)
+    assert nothing is not None
+    assert nothing.value == pytest.approx(-2 / 3, abs=1e-4)
 
 
 def test_repeated_kl_counts_with_its_mean_reward(rng: np.random.Generator) -> None:

@@ -35,7 +35,7 @@ def _of_judge(store: Store, judge: str) -> Json:
     fitted = stats.length_controlled(scores, lengths, generator(f"{judge}/length-controlled"))
     for spec, estimate, why, won in zip(known, fitted.rates, fitted.why, scores, strict=True):
         if estimate is None:
-            rates[spec] = blank(won.size, len(store.seeds), "share", why)
+            rates[spec] = blank(won.size, len(store.seeds), "share", f"not identified: {why}")
         else:
             rates[spec] = estimate.as_dict() | {"unit": "share", "judge": judge}
     return {"win_rate_length_controlled": rates, "length_slope": fitted.slope.as_dict() | {"unit": "logits"}}

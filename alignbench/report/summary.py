@@ -134,7 +134,7 @@ def _judge_agreement(store: Store, cell: CellRecord, judges: Json) -> Json | Non
         kappa = estimate(ratings, cohens_kappa, f"{cell.spec}/agreement/kappa")
         return result | {"judge": judge, "against": "gold on this row's verdicts", "kappa": kappa}
     labels = judges.get(judge, {}).get("held_out", {}).get("against_labels")
-    if labels is None:
+    if labels is None or "gold" in store.judges:  # other rows' figures are with gold: not one column of two kinds
         return None
     known = any((store.held_out or {}).get("votes") or [])
     against = f"{'the annotators votes' if known else 'the labels'} of held-out pairs, the same for all rows"
