@@ -67,20 +67,30 @@ def test_a_cell_says_what_each_phase_took(ran: tuple[Path, float]) -> None:
     assert read_json(next(folder.glob("stages/cache-*")) / "cost.json")["reference_forwards"] == trained
 
 
-def test_a_second_evaluation_and_a_resumed_run_count_nothing_twice(ran: tuple[Path, float]) -> None:
+def judging_of(folder: Path, spec: str) -> float:
+    """Seconds of all judges on the samples of a cell, but for those on two cells, from the files of the verdicts."""
+    place = cell(folder, spec).relative_to(folder).as_posix()
+    total = 0.0
+    for path in folder.glob("verdicts/*/*.json"):
+        match = read_json(path)
+        sides = [match[side] for side in ("first", "second") if match[side].startswith("cells/")]
+        total += match["seconds"] if len(sides) == 1 and sides[0].startswith(f"{place}/") else 0.0
+    return total
+
+
+def test_another_judge_and_a_resumed_run_count_nothing_twice(ran: tuple[Path, float]) -> None:
     folder, _ = ran
     base = cell(folder, "dpo")
     first = {path: path.read_bytes() for path in folder.glob("**/*.json")}
-    before = read_json(next(base.glob("evaluations/*.json")))["seconds"]
+    (path,) = base.glob("evaluations/*.json")
+    assert read_json(path)["seconds"]["samples"] > 0
     go(config(folder, "dpo,preferred_ft,ppo", seeds=1))
     assert {path: path.read_bytes() for path in folder.glob("**/*.json")} == first
-    go(config(folder, "dpo", seeds=1, judges=(("gold", ""),)))
-    (other,) = (p for p in base.glob("evaluations/*.json") if p not in first)
-    again = read_json(other)["seconds"]
-    assert again["samples"] == before["samples"] > 0, "the same samples: drawn once"
-    assert again["judges"] > 0 and again["judges"] != before["judges"]
-    assert (base / "train.json").read_bytes() == first[base / "train.json"]
-    go(config(folder, "dpo,preferred_ft,ppo", seeds=1))
+    before = judging_of(folder, "dpo")
+    go(config(folder, "dpo,preferred_ft,ppo", seeds=1, judges=(("gold", ""), ("reward", ""), ("length", ""))))
+    kept = [p for p in first if p.parent.parent.name == "verdicts" or base in p.parents]
+    assert kept and all(p.read_bytes() == first[p] for p in kept), "nothing was drawn, trained or judged again"
+    assert judging_of(folder, "dpo") > before > 0
     summary = summarise(folder)
     for row in summary["rows"]:
         record = read_json(cell(folder, row["spec"]) / "train.json")["cost"]["phases"]
@@ -91,7 +101,8 @@ def test_a_second_evaluation_and_a_resumed_run_count_nothing_twice(ran: tuple[Pa
         names = ["start", "data"] + ["cache"] * (row["spec"] != "preferred_ft") + ["reward"] * (row["spec"] == "ppo")
         stages = [read_json(next(folder.glob(f"stages/{name}-*")) / "cost.json")["seconds"] for name in names]
         assert found["stage"] == pytest.approx(sum(stages))
-        assert found["evaluate"] > record["evaluate"]
+        drawn = read_json(next(cell(folder, row["spec"]).glob("evaluations/*.json")))["seconds"]["samples"]
+        assert found["evaluate"] == pytest.approx(record["evaluate"] + drawn + judging_of(folder, row["spec"]))
 
 
 # the report

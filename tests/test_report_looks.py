@@ -107,7 +107,7 @@ def test_latex_escapes_its_special_characters(hostile: tuple[Path, Json]) -> Non
 def test_csv_gives_back_the_spec_and_no_formula(hostile: tuple[Path, Json]) -> None:
     with (hostile[0] / "table.csv").open(newline="") as file:
         specs = [record["spec"] for record in csv.DictReader(file)]
-    assert specs == [plain(HOSTILE), "'=1+1", "损失🙂", "reference"]
+    assert specs == [plain(HOSTILE), "'=1+1", "损失🙂", "reference", "best-of-4"]
 
 
 def test_text_for_people() -> None:

@@ -75,11 +75,12 @@ def test_more_is_needed_for_more(rng: np.random.Generator) -> None:
     assert prompts[3] < prompts[0]  # less noise and a larger difference
 
 
-def test_one_seed_is_the_paired_t_test(rng: np.random.Generator) -> None:
-    # The textbook's number: 34 pairs find half a standard deviation with power .8.
-    x = scipy.stats.zscore(rng.normal(size=(20, 1)), ddof=1) + 0.5
+@pytest.mark.parametrize(("effect", "enough"), [(0.3, 90), (0.4, 52), (0.5, 34)])
+def test_one_seed_is_the_paired_t_test(rng: np.random.Generator, effect: float, enough: int) -> None:
+    # The textbooks' numbers of pairs for an effect in standard deviations, power .8.
+    x = scipy.stats.zscore(rng.normal(size=(20, 1)), ddof=1) + effect
     found = needed(x, np.zeros(x.shape))
-    assert (found.prompts, found.seeds) == (34, None)
+    assert (found.prompts, found.seeds) == (enough, None)
     assert "conditional on this seed" in found.method
 
 

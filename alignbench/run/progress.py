@@ -69,7 +69,7 @@ class Display:
         else:
             self.running[event.job] = event.fraction
         working = sum(self.weights.get(label, 1.0) * done for label, done in self.running.items())
-        share = (self.finished + working) / max(1.0, sum(self.weights.values()))
+        share = (self.finished + working) / (sum(self.weights.values()) or 1.0)
         left = self._left(share)
         if self.console.is_terminal:
             self._bars(event, ended, share, left)
@@ -93,5 +93,5 @@ class Display:
         """Time left at the pace so far: jobs are weighed by kind, so this is rough until half of them are over."""
         if share < 0.02:
             return "time unknown"
-        seconds = (time.monotonic() - self.started) * (1 - share) / share
+        seconds = (time.monotonic() - self.started) * max(0.0, 1 - share) / share
         return f"about {seconds / 60:.0f} min" if seconds > 90 else f"about {seconds:.0f} s"

@@ -44,7 +44,7 @@ def frontier_area(a: Curve, b: Curve, rng: Generator, level: float = 0.95, resam
         return None
     areas = np.empty(len(first))
     for s, ((kl_a, reward_a), (kl_b, reward_b)) in enumerate(zip(first, second, strict=True)):
-        knots = np.unique(np.clip(np.concatenate([kl_a, kl_b, [low, high]]), low, high))
+        knots = np.unique(np.clip(np.concatenate([kl_a, kl_b]), low, high))  # both ends too: every curve reaches them
         gain = np.interp(knots, kl_a, reward_a) - np.interp(knots, kl_b, reward_b)
         areas[s] = np.trapezoid(gain, knots) / (high - low)  # exact: both are linear between knots
     return _over_seeds(areas, rng, level, resamples)

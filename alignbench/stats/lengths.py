@@ -53,8 +53,9 @@ def length_controlled(
 
     Interval: the fit is repeated on `resamples` resamples of the prompts, at the same sd, with each prompt's specs and
     seeds together; with several seeds their variance is added by crossed random effects and a Satterthwaite t, since
-    resampling few seeds does not keep coverage (`crossed.refitted_error`). On the logit scale, so inside 0 and 1. Where
-    a spec's scores are all equal there is nothing for length to explain: the rate and interval are those of `interval`.
+    resampling few seeds does not keep coverage (`crossed.refitted_error`). On the logit scale, so inside 0 and 1.
+    Simulated coverage of 95 % intervals is .92 to .98 with one, three or five seeds, .87 to .90 with two. Where a
+    spec's scores are all equal there is nothing for length to explain: the rate and interval are those of `interval`.
 
     A spec is not identified where under 10 % of its pairs lie on either side of equal length: its rate there would be
     extrapolated from the other specs. It still takes part in the fit. Raises ValueError where shapes differ or scores
