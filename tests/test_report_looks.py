@@ -114,6 +114,7 @@ def test_text_for_people() -> None:
     assert plain("a\nb\x1b[0m\u202e") == "a b\\x1b[0m\\u202e"
     assert markdown("a|b_`<i>") == "a\\|b\\_\\`&lt;i&gt;"
     assert latex("50 % of $x_1$ ~ {a}\\") == r"50 \% of \$x\_1\$ \textasciitilde{} \{a\}\textbackslash{}"
+    assert latex("≤ 1.84") == r"$\leq$ 1.84"
     assert csv_text("@x") == "'@x"
     assert number(-0.0001, 2) == "0.00"
     assert number(None, 2) == "–"

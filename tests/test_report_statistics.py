@@ -11,10 +11,12 @@ import scipy.stats
 
 from alignbench import stats
 from alignbench.judge import Usage
+from alignbench.matches import Match, held_out_names, write_match
+from alignbench.records import Verdict
 from alignbench.report import judging
 from alignbench.report.marks import mark_lines, with_marks
 from alignbench.results import read_json, read_jsonl, write_json, write_jsonl
-from tests.synthetic import Synthetic, cell_folder
+from tests.synthetic import HELD_OUT, Synthetic, cell_folder
 from tests.synthetic_judging import match_path, write_held_out, write_verdicts
 from tests.synthetic_store import as_markdown, printed, rows_of, summarise, without_style, write_store
 
@@ -40,10 +42,10 @@ def evaluations(folder: Path, what: Synthetic, spec: str, seed: int) -> Path:
 
 
 def test_mcnemar_counts_the_prompts_that_differ(tmp_path: Path) -> None:
-    """Nine prompts differ, eight in favour of a: p = 2 (1 + 9) / 2^9."""
+    """Nine prompts differ, eight in favour of a, and the ninth by half a win: p = 2 (1 + 9) / 2^9 all the same."""
     what = Synthetic(specs=("a", "b"), seeds=(0,), prompts=12, pairs=2)
     folder = write_store(tmp_path, what)
-    write_verdicts(folder, what, "gold", "a", "reference", 0, wins("++++++++-++-"))
+    write_verdicts(folder, what, "gold", "a", "reference", 0, wins("++++++++=++-"))
     write_verdicts(folder, what, "gold", "b", "reference", 0, wins("--------+++-"))
     (found,) = summarise(folder)["comparisons"]
     assert found["mcnemar"] == pytest.approx(2 * (1 + 9) / 2**9)
@@ -199,17 +201,19 @@ def test_usage_is_the_sum_over_all_matches(tmp_path: Path) -> None:
     used = Usage(questions=20, cached=5, retries=1, prompt_tokens=1000, completion_tokens=20, cost=0.5)
     what = Synthetic(specs=("dpo", "kto"), seeds=(0, 1), prompts=10, pairs=4, best_of=(4,), usage=used)
     folder = write_store(tmp_path, what)
+    held_out = Match([Verdict("first", "first")] * 4, usage=used)
+    write_match(folder / "verdicts/lm-j1", *held_out_names(HELD_OUT), held_out)
     summary = summarise(folder)
     # of a seed: dpo, kto, best-of-4 with reference and chosen, the reference with the chosen, dpo with kto
-    matches = 2 * (3 * 2 + 1 + 1)
+    matches = 2 * (3 * 2 + 1 + 1) + 1  # and the held-out pairs
     assert summary["judges"]["lm"]["usage"] == {
         "questions": 20 * matches, "cached": 5 * matches, "retries": matches, "prompt_tokens": 1000 * matches,
         "completion_tokens": 20 * matches, "cost": pytest.approx(0.5 * matches),
     }  # fmt: skip
     assert summary["judges"]["gold"]["usage"] is None
-    assert sum(summary["judges"]["lm"]["answers"].values()) == 20 * matches + 2 * 4  # and the held-out pairs
+    assert sum(summary["judges"]["lm"]["answers"].values()) == 20 * (matches - 1) + 2 * 4
     shown = " ".join(without_style(printed(summary, 200)).split())
-    asked = "lm over the whole run: 320 questions (80 answered before), 16k tokens read, 320 written, cost 8"
+    asked = "lm over the whole run: 340 questions (85 answered before), 17k tokens read, 340 written, cost 8.5"
     assert asked in shown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -120,7 +121,7 @@ def test_what_a_server_did_not_answer_is_said_and_asked_by_the_next_run(
         _, failures = go(wanted(folder, server.url))
         assert set(failures) <= {f"judging by openai:served {of}" for of in ("of held-out pairs", "seed 0")}
         reason = failures["judging by openai:served seed 0"]
-        assert "judge openai:served could not be asked everything" in reason and "503" in reason
+        assert re.match(r"judge openai:served left \d+ questions unanswered \(.*503", reason)
         assert "the same command asks for the rest" in reason
         open_ones = sum(match.unanswered for match in judged(folder))
         assert open_ones > 0

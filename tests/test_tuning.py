@@ -15,7 +15,7 @@ from alignbench.plugins import parse_objectives
 from alignbench.records import Verdict
 from alignbench.results import read_json, read_jsonl
 from alignbench.run import Config
-from alignbench.run.tuning import SEED, parse_grid, trial_config, trials_of, tuned
+from alignbench.run.tuning import SEED, at_the_edge, parse_grid, trial_config, trials_of, tuned
 from tests.test_run import TINY, config, go
 
 SPECS = "dpo,preferred_ft"
@@ -144,6 +144,20 @@ def test_a_trial_is_the_run_itself_but_for_what_it_must_not_share(tmp_path: Path
     assert all(getattr(trial, name) == getattr(wanted, name) for name in same)
     given, own = dict(trial.benchmark_fields), dict(wanted.benchmark_fields)
     assert given == {**own, "curve_points": 0}
+
+
+def test_a_choice_at_the_end_of_the_grid_is_said() -> None:
+    grid = {"learning_rate": ["1e-3", "1e-4", "1e-2"], "beta": ["0.1", "0.5", "0.2"], "flag": ["true", "false"]}
+    points = {"dpo": ("1e-2", "0.2"), "kto": ("1e-2", "0.1"), "ppo": ("1e-3", "0.2")}
+    trials = [
+        {"spec": spec, "point": {"learning_rate": rate, "beta": beta, "flag": "true"}, "chosen": chosen}
+        for spec, (rate, beta) in points.items()
+        for chosen in (True, False)
+    ]
+    assert at_the_edge({"grid": grid, "trials": trials}) == [
+        "tuning chose learning_rate=1e-2, the largest of the grid, for dpo, kto: a wider grid may do better",
+        "tuning chose beta=0.1, the smallest of the grid, for kto: a wider grid may do better",
+    ]
 
 
 def test_too_many_tuning_prompts_are_refused(tmp_path: Path) -> None:

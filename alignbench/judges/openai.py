@@ -100,6 +100,7 @@ class OpenAI(Judge):
             raise InputError(f"judge openai:{self.model}: the server at {self.url} {failure.reason}; {advice}.")
 
     def compare(self, question: str, items: Sequence[Comparison]) -> list[Verdict]:
+        self._unanswered.clear()
         asked = [self._questions(question, item) for item in items]
         times = Counter(one.key for both in asked for one in both)
         unique = {one.key: one for both in asked for one in both}

@@ -14,6 +14,8 @@ _LATEX = {character: "\\" + character for character in "{}$&#%_"} | {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
     "[": "{[}",  # after `\\` a bracket would be read as an optional argument
     "]": "{]}",
 }

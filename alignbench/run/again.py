@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..judge import Judge, JudgeContext
+from ..matches import Match
 from ..models import quiet
 from ..plugins import find
 from ..records import Completion, Prompt
@@ -62,7 +63,7 @@ def judge_again(
         }
         done = {job for (known, seed), job in jobs.items() if complete(roster, places[known], seed)}
         begin(list(jobs.values()), done, [])
-        problems: dict[tuple[str, str], list[str]] = {known: [] for known in judges}
+        unfinished: dict[tuple[str, str], list[Match]] = {known: [] for known in judges}
         for (known, seed), job in jobs.items():
             if job in done:
                 continue
@@ -72,10 +73,10 @@ def judge_again(
 
             progress = Progress(report)
             judge = opened[known](progress)
-            problems[known] += judge_seed(roster, judge, places[known], seed, progress)
+            unfinished[known] += judge_seed(roster, judge, places[known], seed, progress)
             show(Event(job.label, 1.0, "done"))
         _note(folder, run, {label_of(*known): places[known] for known in judges}, command)
-    return [summed_up(label_of(*known), found) for known, found in problems.items() if found]
+    return [summed_up(label_of(*known), found) for known, found in unfinished.items() if found]
 
 
 def _note(folder: Path, run: Json, places: dict[str, str], command: str) -> None:

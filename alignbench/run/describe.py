@@ -15,7 +15,7 @@ from ..results import Json, read_json
 from .config import Config
 from .judging import judge_folder, label_of
 from .plan import plan
-from .tuning import FILE
+from .tuning import FILE, at_the_edge
 from .world import World
 
 SCHEMA = 2
@@ -77,6 +77,7 @@ def layout(world: World) -> Json:
 def describe(world: World, config: Config) -> Json:
     """All of `run.json`. Judges that were asked later, by `alignbench judge`, are kept while their verdicts hold."""
     info, laid = world.data_info, layout(world)
+    tuning = read_json(config.folder / FILE) if config.tune else None
     own, later = list(laid["judges"]), _asked_later(world, laid)
     return {
         "schema": SCHEMA,
@@ -106,10 +107,11 @@ def describe(world: World, config: Config) -> Json:
             *([] if info["path"]["shared"] else [f"scored plainly: {info['path']['why']}"]),
             *([f"{info['truncated']} of {info['train_records']} training records are cut to the context"]
               if info["truncated"] else []),
+            *(at_the_edge(tuning) if tuning else []),
         ],
         "stages": list(_stage_logs(world)),
         "capability": _capability(world),
-        "tuning": read_json(config.folder / FILE) if config.tune else None,
+        "tuning": tuning,
     }  # fmt: skip
 
 

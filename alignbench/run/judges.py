@@ -27,5 +27,5 @@ def judge(world: World, label: str, seed: int, report: Report) -> str | None:
     context = context_of(world.config, world.benchmark.gold, models, progress)
     opened = find("judge", name).open(argument, context)
     roster = Roster(world.config.folder, laid)
-    problems = judge_seed(roster, opened, laid["judges"][label], seed, progress)
-    return summed_up(label, problems) if problems else None
+    unfinished = judge_seed(roster, opened, laid["judges"][label], seed, progress)
+    return summed_up(label, unfinished) if unfinished else None

@@ -156,13 +156,13 @@ def complete(roster: Roster, folder: str, seed: int) -> bool:
     return all(match is not None and not match.unanswered for match in found)
 
 
-def judge_seed(roster: Roster, judge: Judge, folder: str, seed: int, progress: Progress) -> list[str]:
-    """Ask a judge what it has not answered yet; returns why questions have stayed unanswered.
+def judge_seed(roster: Roster, judge: Judge, folder: str, seed: int, progress: Progress) -> list[Match]:
+    """Ask a judge what it has not answered yet; returns the comparisons in which questions have stayed unanswered.
 
     A comparison is written as soon as it is over. One with unanswered questions is asked as a whole again, its answers
     so far from the cache.
     """
-    place, problems = roster.folder / folder, list[str]()
+    place, unfinished = roster.folder / folder, list[Match]()
     pairings = list(roster.pairings(seed))
     progress.count = max(1, len(pairings))
     for progress.over, (first, second) in enumerate(pairings):
@@ -177,8 +177,8 @@ def judge_seed(roster: Roster, judge: Judge, folder: str, seed: int, progress: P
         usage = total([before.usage if before else None, _since(spent, judge.usage())])
         match = Match(verdicts, positions, seconds, usage, tuple(judge.problems()))
         write_match(place, first, second, match)
-        problems += [f"{match.unanswered} questions: {'; '.join(match.problems)}"] if match.unanswered else []
-    return problems
+        unfinished += [match] if match.unanswered else []
+    return unfinished
 
 
 def _since(before: Usage, after: Usage | None) -> Usage | None:
@@ -189,9 +189,11 @@ def _since(before: Usage, after: Usage | None) -> Usage | None:
     return Usage(**counts)
 
 
-def summed_up(label: str, problems: Sequence[str]) -> str:
-    """The sentence with which a run says that a judge has left questions unanswered."""
+def summed_up(label: str, unfinished: Sequence[Match]) -> str:
+    """The sentence with which a run says that a judge has left questions unanswered; the last comparison says why."""
+    count = sum(match.unanswered for match in unfinished)
+    why = "; ".join(problem.rstrip(".") for problem in unfinished[-1].problems) or "it did not say why"
     return (
-        f"judge {label} could not be asked everything ({'; '.join(dict.fromkeys(problems))}): what it has answered is "
-        f"kept, and the same command asks for the rest."
+        f"judge {label} left {count} question{'s' * (count > 1)} unanswered ({why}): what it has answered is kept, and "
+        f"the same command asks for the rest."
     )

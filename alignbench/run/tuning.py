@@ -36,6 +36,7 @@ class Trial:
     spec: str
     text: str
     file: tuple[str, str, str] | None
+    point: tuple[tuple[str, str], ...]
 
 
 def parse_grid(text: str) -> dict[str, list[str]]:
@@ -66,13 +67,13 @@ def trials_of(specs: Sequence[Spec], text: str) -> list[Trial]:
             if name in spec.overrides or f":{name}=" in spec.text:
                 raise InputError(f"--tune: {spec.text} sets {name} itself; leave it out of one of the two.")
         for values in itertools.product(*grid.values()):
-            point = ":".join(f"{name}={value}" for name, value in zip(grid, values, strict=True))
+            point = tuple(zip(grid, values, strict=True))
             try:
-                trial = recreate(f"{spec.text}:{point}", spec.path)
+                trial = recreate(":".join([spec.text, *(f"{name}={value}" for name, value in point)]), spec.path)
             except InputError as error:
                 raise InputError(f"--tune: the grid is the same for every objective, and {error}") from None
             file = None if trial.path is None else (trial.text, str(trial.path), trial.source)
-            found.append(Trial(spec.text, trial.text, file))
+            found.append(Trial(spec.text, trial.text, file, point))
     return found
 
 
@@ -150,7 +151,13 @@ def _measured(folder: Path, text: str) -> Json:
 
 def _noted(config: Config, trials: Sequence[Trial], measured: Json, chosen: set[str]) -> Json:
     entries: list[dict[str, Any]] = [
-        {"spec": trial.spec, "trial": trial.text, **measured[trial.text], "chosen": trial.text in chosen}
+        {
+            "spec": trial.spec,
+            "trial": trial.text,
+            "point": dict(trial.point),
+            **measured[trial.text],
+            "chosen": trial.text in chosen,
+        }
         for trial in trials
     ]
     name, argument = config.judges[0]
@@ -162,3 +169,21 @@ def _noted(config: Config, trials: Sequence[Trial], measured: Json, chosen: set[
         "judge": name + (f":{argument}" if argument else ""),
         "trials": entries,
     }
+
+
+def at_the_edge(noted: Json) -> list[str]:
+    """A sentence for each end of the grid that was chosen: beyond it there may be a better value."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for name, values in noted["grid"].items():
+        if {"true", "false"} & {value.lower() for value in values} or len(values) == 1:
+            continue  # nothing lies beyond them
+        ordered = sorted(values, key=float)
+        for trial in noted["trials"]:
+            value = trial["point"][name]
+            if trial["chosen"] and value in (ordered[0], ordered[-1]):
+                end = "smallest" if value == ordered[0] else "largest"
+                found.setdefault((name, value, end), []).append(trial["spec"])
+    return [
+        f"tuning chose {name}={value}, the {end} of the grid, for {', '.join(specs)}: a wider grid may do better"
+        for (name, value, end), specs in found.items()
+    ]
