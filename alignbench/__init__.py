@@ -10,18 +10,28 @@ from typing import Any
 from .batch import Completions, Experience, Labelled, Pairs, Prompts, Tokens
 from .benchmark import Benchmark, Sampler, Split, Stages
 from .errors import AlignbenchError, InputError, TrainingError
-from .judge import Judge, by_score, comparison_prompt
+from .judge import Judge, JudgeContext, by_score, comparison_prompt
 from .models import SmallModel
 from .objective import Count, Engine, Fraction, NonNegative, Objective, Paired, Positive, Range, Training, Unpaired
-from .records import Comparison, Completion, Demonstration, LabelledCompletion, Pair, Preferences, Prompt, Verdict
+from .records import (
+    Comparison,
+    Completion,
+    Demonstration,
+    LabelledCompletion,
+    Pair,
+    Preferences,
+    Prompt,
+    Usage,
+    Verdict,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AlignbenchError", "Benchmark", "Comparison", "Completion", "Completions", "Count", "Demonstration", "Engine",
-    "Experience", "Fraction", "InputError", "Judge", "Labelled", "LabelledCompletion", "NonNegative", "Objective",
-    "Pair", "Paired", "Pairs", "Positive", "Preferences", "Prompt", "Prompts", "Range", "Sampler", "SmallModel",
-    "Split", "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Verdict", "by_score",
+    "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Labelled", "LabelledCompletion", "NonNegative",
+    "Objective", "Pair", "Paired", "Pairs", "Positive", "Preferences", "Prompt", "Prompts", "Range", "Sampler",
+    "SmallModel", "Split", "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score",
     "comparison_prompt", "create",
 ]  # fmt: skip
 

@@ -45,7 +45,16 @@ def hostile_store(folder: Path) -> Path:
         capability=True,
     )
     judges = {"gold": "verdicts/gold-j1", NAME: "verdicts/lm-j1", "w" * 300: "verdicts/reward-j1"}
-    trial = {"spec": NAME, "trial": NAME, "value": None, "low": None, "high": None, "status": "failed", "reason": ALL}
+    trial = {
+        "spec": NAME,
+        "trial": NAME,
+        "point": {NAME: ALL},
+        "value": None,
+        "low": None,
+        "high": None,
+        "status": "failed",
+        "reason": ALL,
+    }
     what.run = {
         "name": ALL,
         "benchmark": NAME,

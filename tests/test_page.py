@@ -36,9 +36,11 @@ ATTRIBUTES = {
 TUNING = {
     "folder": "tuning", "grid": {"learning_rate": [1e-4, 3e-4]}, "seed": 999, "prompts": 8, "judge": "gold",
     "trials": [
-        {"spec": "dpo", "trial": "dpo:learning_rate=0.0001", "value": 0.625, "low": 0.5, "high": 0.75,
+        {"spec": "dpo", "trial": "dpo:learning_rate=0.0001", "point": {"learning_rate": "0.0001"},
+         "value": 0.625, "low": 0.5, "high": 0.75,
          "status": "done", "reason": None, "chosen": True},
-        {"spec": "dpo", "trial": "dpo:learning_rate=0.0003", "value": None, "low": None, "high": None,
+        {"spec": "dpo", "trial": "dpo:learning_rate=0.0003", "point": {"learning_rate": "0.0003"},
+         "value": None, "low": None, "high": None,
          "status": "failed", "reason": "the loss is NaN at step 3", "chosen": False},
     ],
 }  # fmt: skip

@@ -113,6 +113,7 @@ def test_every_trial_is_told_and_the_chosen_one_is_marked(tmp_path: Path) -> Non
         {
             "spec": spec,
             "trial": f"{spec}:learning_rate={rate}",
+            "point": {"learning_rate": rate},
             "value": value,
             "low": None if value is None else value - 0.1,
             "high": None if value is None else value + 0.1,

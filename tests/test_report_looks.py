@@ -27,7 +27,8 @@ HOSTILE = "x|y`<script>alert(1)</script>$\\alpha_1%&#~^{\x1b[31mred\x1b[2J\u202e
 def tuning_of(specs: Sequence[str]) -> Json:
     trials = [
         {
-            "spec": spec, "trial": f"{spec}:learning_rate={rate}:beta=0.1", "value": 0.6, "low": 0.5, "high": 0.7,
+            "spec": spec, "trial": f"{spec}:learning_rate={rate}:beta=0.1",
+            "point": {"learning_rate": rate, "beta": 0.1}, "value": 0.6, "low": 0.5, "high": 0.7,
             "status": "done", "reason": None, "chosen": rate == "1e-3",
         }
         for spec in specs
@@ -154,7 +155,13 @@ def test_the_terminal_table_fits(tmp_path: Path, width: int) -> None:
         assert title in headings
 
 
-def test_legends_and_labels_stay_inside_and_off_the_axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+LONG = "./a_folder/my_own_loss.py:learning_rate=0.00001:gamma=0.25"
+
+
+@pytest.mark.parametrize("specs", [(*EIGHT[:-1], LONG), ("a",), ("a", LONG)])
+def test_legends_and_labels_stay_inside_and_off_the_axes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, specs: Sequence[str]
+) -> None:
     figures: list[Figure] = []
     save = Figure.savefig
 
@@ -163,17 +170,18 @@ def test_legends_and_labels_stay_inside_and_off_the_axes(tmp_path: Path, monkeyp
         figures.append(self)
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    specs = (*EIGHT[:-1], "./a_folder/my_own_loss.py:learning_rate=0.00001:gamma=0.25")
+    judges = {} if len(specs) > 2 else {"judges": {"gold": "verdicts/gold-j1"}, "agreement_judge": "gold"}
     what = Synthetic(
         specs=specs, seeds=(0, 1), prompts=6, pairs=8, temperatures=(0, 0.5), best_of=(1, 4, 128), capability=True,
-        run=TUNED,
+        run=judges | {"tuning": tuning_of(specs)},
     )  # fmt: skip
     write_report(write_store(tmp_path, what))
-    assert len(figures) == PLOTS
+    assert len(figures) == PLOTS - (specs == ("a",))  # one spec alone has no head to head
     for drawn in figures:
         page = drawn.bbox
         shown = [axes for axes in drawn.axes if axes.get_visible()]
         boxes = [axes.get_tightbbox() for axes in shown] + [legend.get_window_extent() for legend in drawn.legends]
+        boxes += [text.get_window_extent() for text in drawn.texts]  # the captions
         for box in boxes:
             assert box is not None
             assert page.x0 - 1 <= box.x0

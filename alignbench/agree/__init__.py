@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..formats import describe_skipped
 from ..judge import Judge, JudgeContext
 from ..judges.replay import Replay
+from ..models import quiet
 from ..plugins import find
 from ..plugins.code import blamed
 from ..records import Verdict
@@ -64,6 +65,7 @@ def agree(settings: Settings, report: Report) -> Json:
     Raises:
         InputError: the pairs or a judge cannot be used; nothing is asked before everything is checked that can be.
     """
+    quiet()
     data = read_pairs(settings.pairs, settings.limit)
     opened = [_open(name, argument, settings, report) for name, argument in settings.judges]
     for label, judge in opened:

@@ -90,9 +90,7 @@ def _capability(summary: Json) -> Said:
 
 def _tuning(summary: Json) -> Said:
     return {
-        spec: _list(
-            f"{setting(spec, trial)} {_value(trial, 3)}{' (chosen)' if trial['chosen'] else ''}" for trial in trials
-        )
+        spec: _list(f"{setting(trial)} {_value(trial, 3)}{' (chosen)' if trial['chosen'] else ''}" for trial in trials)
         for spec, trials in by_spec(summary["tuning"]).items()
     }
 

@@ -229,7 +229,7 @@ def _tuning(summary: Json) -> Grid:
     rows = [
         [
             Cell(trial["spec"]),
-            Cell(setting(trial["spec"], trial)),
+            Cell(setting(trial)),
             _metric(trial),
             Cell("chosen" if trial["chosen"] else "" if trial["status"] == "done" else str(trial["status"])),
         ]

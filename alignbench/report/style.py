@@ -6,6 +6,7 @@ line style differ as well, so that a grey copy can be read.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,8 +112,10 @@ def legend(drawn: Figure, shown: Sequence[Look], extra: Sequence[Line2D] = ()) -
 
 
 def caption(drawn: Figure, text: str) -> None:
-    """A line below the axes that says what marks and bands mean."""
-    drawn.supxlabel(text, fontsize=8, color=GREY, x=0.01, ha="left")
+    """What marks and bands mean, below the axes, broken where the figure ends: a letter is about 4.4 points wide."""
+    most = int(drawn.get_figwidth() * 72 / 4.4)
+    shown = "\n".join(textwrap.fill(line, most) for line in text.split("\n"))
+    drawn.supxlabel(shown, fontsize=8, color=GREY, x=0.01, ha="left")
 
 
 def error_bars(

@@ -67,14 +67,14 @@ def tuning(summary: Json, path: Path) -> Path | None:
     trials = by_spec(found) if found else {}
     if not trials or all(trial["value"] is None for each in trials.values() for trial in each):
         return None
-    points = list(dict.fromkeys(setting(spec, trial) for spec, each in trials.items() for trial in each))
+    points = list(dict.fromkeys(setting(trial) for each in trials.values() for trial in each))
     across = min(ACROSS, len(trials))
     row = 0.12 + 0.15 * max(point.count(":") + 1 for point in points)
     down = math.ceil(len(trials) / across)
     with figure(path, 2.1 * across + 2.2, down * (row * len(points) + 0.55) + 0.9) as drawn:
         grid = list(drawn.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat)
-        for axes, look, (spec, each) in zip(grid, looks(list(trials), NARROW), trials.items(), strict=False):
-            _trials(axes, look, {setting(spec, trial): trial for trial in each}, points)
+        for axes, look, each in zip(grid, looks(list(trials), NARROW), trials.values(), strict=False):
+            _trials(axes, look, {setting(trial): trial for trial in each}, points)
             axes.set_title(look.label, loc="left")
         for position, axes in enumerate(grid):
             axes.set_visible(position < len(trials))

@@ -15,7 +15,7 @@ def tuning_lines(summary: Json) -> list[str]:
     how = f"chosen by the win rate of judge {found['judge']} over the reference on {found['prompts']} other prompts"
     lines = [f"grid: {grid}; the same trials for every spec, with seed {found['seed']}, {how}"]
     for spec, trials in by_spec(found).items():
-        lines.append(f"{spec}: " + "; ".join(_trial(spec, trial) for trial in trials))
+        lines.append(f"{spec}: " + "; ".join(_trial(trial) for trial in trials))
     return lines
 
 
@@ -27,13 +27,13 @@ def by_spec(found: Json) -> dict[str, list[Json]]:
     return trials
 
 
-def setting(spec: str, trial: Json) -> str:
-    """What a trial sets beyond its spec: `learning_rate=0.001`."""
-    return str(trial["trial"]).removeprefix(spec).removeprefix(":") or spec
+def setting(trial: Json) -> str:
+    """The point of the grid, all of it: `learning_rate=1e-3:beta=0.1`. A spec's own name leaves out its defaults."""
+    return ":".join(f"{name}={value}" for name, value in trial["point"].items())
 
 
-def _trial(spec: str, trial: Json) -> str:
+def _trial(trial: Json) -> str:
     if trial["status"] != "done" or trial["value"] is None:
-        return f"{setting(spec, trial)} {trial['status']}" + (f" ({trial['reason']})" if trial["reason"] else "")
+        return f"{setting(trial)} {trial['status']}" + (f" ({trial['reason']})" if trial["reason"] else "")
     shown = f"{number(trial['value'], 3)} {brackets(trial['low'], trial['high'], 3)}".strip()
-    return f"{setting(spec, trial)} {shown}" + (" (chosen)" if trial["chosen"] else "")
+    return f"{setting(trial)} {shown}" + (" (chosen)" if trial["chosen"] else "")
