@@ -56,9 +56,10 @@ class Encoder:
             turn = self.render_completion(Prompt("a", (("user", "a"),)), Completion("b"))
         except (TemplateError, InputError):
             return (end,)
-        last = self.ids([turn])[0][-1]
-        is_special = self.tokenizer.convert_ids_to_tokens(last) in self._special
-        return (end, last) if is_special and last != end else (end,)
+        # A template may write nothing of a reply; then it says nothing of how one ends.
+        last = self.ids([turn])[0][-1:]
+        is_special = bool(last) and self.tokenizer.convert_ids_to_tokens(last[0]) in self._special
+        return (end, *last) if is_special and last != (end,) else (end,)
 
     def ids(self, texts: Sequence[str], plain: bool = False) -> list[Ids]:
         """Ids without any that the tokenizer adds of its own accord.

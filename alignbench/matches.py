@@ -1,7 +1,7 @@
 """Verdicts on disk: a judge has a folder, and a file in it for each two files of samples that it compared.
 
 A file of samples is named by its path in the results folder, which holds the key of everything it depends on. So the
-verdicts on two of them are found from the two paths alone, whoever asks, and are never those on other samples.
+verdicts on two of them are found from the two paths alone, whoever asks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Match:
     """A judge's verdicts on two files of samples; "first" is the one that was asked for first.
 
     `positions` are the prompts of the files that were compared, all of them where it is None. `usage` is what the
-    answers cost, all attempts together, None where nothing is counted. `problems` say why questions are unanswered.
+    answers cost, the attempts that came to an end together, None where nothing is counted: what a killed process has
+    asked is kept in the cache of answers, and stands here as answered before. `problems` say why questions are open.
     """
 
     verdicts: list[Verdict]
@@ -89,5 +90,7 @@ def total(parts: Sequence[Usage | None]) -> Usage | None:
     if not known:
         return None
     counts = {f.name: sum(getattr(part, f.name) for part in known) for f in fields(Usage) if f.name != "cost"}
-    costs = [part.cost for part in known if part.cost is not None]
-    return Usage(**counts, cost=sum(costs) if costs else None)
+    # What was asked without a price makes the whole unknown; what needed no new answer cost nothing.
+    paid = [part for part in known if part.prompt_tokens or part.completion_tokens or part.cost]
+    unknown = any(part.cost is None for part in paid) or all(part.cost is None for part in known)
+    return Usage(**counts, cost=None if unknown else sum(part.cost or 0.0 for part in known))

@@ -185,7 +185,40 @@ def test_the_order_that_was_asked_counts_whichever_it_is() -> None:
     verdicts = [Verdict("first", "unanswered"), Verdict("unanswered", "second")]
     answers = Answers.of(verdicts, one_order=True)
     assert answers.codes.tolist() == [[1.0, 2.0]] and not answers.both
+    assert answers.asked.tolist() == [[0, 1]]
     assert Answers.of(verdicts).codes.tolist() == [[1.0, -1.0], [-1.0, 2.0]]
+
+
+def test_judges_are_compared_on_the_order_that_both_were_asked_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one was asked in the swapped order alone about pairs 2 and 4, and says there what the other says there."""
+    prompts = [row["prompt"] for row in PAIRS]
+    texts = {row["prompt"]: row for row in PAIRS}
+    one = [
+        {**texts[prompt], "judge": "one", "forward": said, "swapped": None}
+        for prompt, said in zip(prompts, ("first", "second", "first", "tie"), strict=True)
+    ]
+    for turned in (one[1], one[3]):  # as another file may name them: what it shows first is our output_2
+        turned["output_1"], turned["output_2"] = turned["output_2"], turned["output_1"]
+        turned["forward"] = {"second": "first", "tie": "tie"}[turned["forward"]]
+    both = [("first", "second"), ("first", "second"), ("first", "second"), ("first", "tie")]
+    other = [
+        {**texts[prompt], "judge": "other", "forward": said[0], "swapped": said[1]}
+        for prompt, said in zip(prompts, both, strict=True)
+    ]
+    partly = [row for place, row in enumerate(one) if place != 1] + [
+        {**texts[prompts[1]], "judge": "third", "forward": "first", "swapped": None}
+    ]
+    names = [
+        f"replay:{jsonl(tmp_path / f'{name}.jsonl', [{**row, 'judge': name} for row in rows])}"
+        for name, rows in (("one", one), ("other", other), ("third", partly))
+    ]
+    summary = agreed(monkeypatch, tmp_path, jsonl(tmp_path / "p.jsonl"), ",".join(names))
+    with_other, among, _ = summary["between"]
+    assert with_other["orders"] == 1 and values(with_other["every"])[:2] == (4, 1)
+    # of pair 2 they were asked in different orders, which is no common question
+    assert values(among["every"])[:2] == (3, 1)
 
 
 def test_a_label_without_a_majority_counts_in_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,3 +136,14 @@ def test_more_tokens_are_no_hindrance() -> None:
     check_same_ids(theirs, ours, "theirs")
     with pytest.raises(InputError, match=r"they differ in '<\|reward\|>'"):
         check_same_ids(ours, theirs, "ours")
+
+
+def test_best_of_n_needs_a_reward_model_and_is_a_use_of_one(tmp_path: Path) -> None:
+    named = rewards(tmp_path / "rm")
+    with pytest.raises(InputError, match="none of the objectives optimises a reward model"):
+        check_needs(World(config(tmp_path, reward_model=named)))
+    check_needs(World(config(tmp_path, reward_model=named, best_of=(4,))))
+    judges = (("lm", "somewhere"),)
+    with pytest.raises(InputError, match="--best-of: a reward model is trained from pairs"):
+        check_needs(World(config(tmp_path, LABELS, "kto", judges=judges, best_of=(4,))))
+    check_needs(World(config(tmp_path, LABELS, "kto", judges=judges, best_of=(4,), reward_model=named)))

@@ -14,10 +14,9 @@ from alignbench.errors import InputError
 from alignbench.judge import Judge, JudgeContext, by_score
 from alignbench.matches import read_match
 from alignbench.records import Comparison, Usage, Verdict
-from alignbench.results import read_json, read_jsonl, write_json
-from alignbench.run.again import Server, judge_again
-from alignbench.run.judging import HELD_OUT, Progress, Roster, judge_folder, judge_seed, summed_up
-from tests.test_run import TINY, Log, config, go
+from alignbench.results import read_json, read_jsonl
+from alignbench.run.judging import HELD_OUT, Progress, Roster, checked, judge_folder, judge_seed, summed_up
+from tests.test_run import TINY, config, go
 
 SPECS = "dpo,preferred_ft"
 EXTRAS: dict[str, Any] = {"temperatures": (0.0, 0.5), "best_of": (1, 4), "seeds": 2}
@@ -148,6 +147,56 @@ def test_every_comparison_is_asked_once_and_open_ones_again(finished: Path, tmp_
     assert again.usage.questions == 2 * 24, "both attempts count"
 
 
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ([Verdict("first", "first")], "a list of one Verdict for each of the 2"),
+        ([("first", "first")] * 2, "a list of one Verdict for each of the 2"),
+        ([Verdict("A", "first")] * 2, "answered 'A': give one of first, second, tie"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_judge_of_the_user_s_returns_is_held_to_the_contract(returned: Any, said: str) -> None:
+    with pytest.raises(InputError, match=f"judge Counting .*{said}"):
+        checked(returned, 2, Counting())
+
+
+def test_a_judge_that_gives_up_fails_alone(tmp_path: Path) -> None:
+    """The policies are trained, and the other judge is at work, all the same."""
+    recorded = tmp_path / "verdicts.jsonl"
+    recorded.write_text('{"prompt": "p", "output_1": "a", "output_2": "b", "forward": "first", "swapped": "first"}\n')
+    judges = (("gold", ""), ("replay", str(recorded)))
+    _, failed = go(config(tmp_path / "r", "preferred_ft", judges=judges, seeds=1))
+    assert set(failed) == {f"judging by replay:{recorded} of held-out pairs", f"judging by replay:{recorded} seed 0"}
+    assert "other data" in str(failed) and list((tmp_path / "r").glob("cells/*/seed-0/evaluations/*.json"))
+
+
+def test_a_judge_of_the_user_s_may_need_the_benchmark_s_own_model(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from alignbench import Judge, by_score\n"
+        "class Mine(Judge):\n"
+        "    summary = 'asks for a model'\n"
+        "    needs = frozenset({'lm'})\n"
+        "    @classmethod\n"
+        "    def open(cls, argument, context):\n"
+        "        assert (context.models['lm'] / 'config.json').exists()\n"
+        "        return cls()\n"
+        "    def compare(self, question, items):\n"
+        "        return [by_score(1, 0) for _ in items]\n"
+    )
+    judges = (("gold", ""), (str(file), ""))
+    log, failed = go(config(tmp_path / "r", "preferred_ft", judges=judges, seeds=1))
+    assert not failed and "judge lm" in log.worked
+
+
+def test_held_out_pairs_are_as_many_as_prompts(tmp_path: Path) -> None:
+    go(config(tmp_path / "r", "preferred_ft", seeds=1, fields={"eval_prompts": 5}))
+    found = roster(tmp_path / "r")
+    assert len(read_json(tmp_path / "r" / found.run["held_out"])["votes"]) == 5
+    match = read_match(tmp_path / "r" / found.run["judges"]["gold"], *next(iter(found.pairings(HELD_OUT))))
+    assert match is not None and len(match.verdicts) == 5
+
+
 def test_progress_is_of_all_comparisons() -> None:
     heard: list[tuple[float, str]] = []
     progress = Progress(lambda fraction, text: heard.append((fraction, text)), over=1, count=4)
@@ -162,13 +211,16 @@ def test_missing_samples_are_passed_over(copied: Path) -> None:
     assert len(list(found.pairings(0))) == len(list(found.pairings(1))) - (3 * 2 + 1)
 
 
-def test_the_folder_of_a_judge_depends_on_what_its_answers_depend_on(tmp_path: Path) -> None:
+def test_the_folder_of_a_judge_depends_on_what_its_answers_depend_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = {"reward": "stages/judge_reward-a", "lm": "stages/judge_lm-a"}
 
     def place(name: str, argument: str = "", **changes: Any) -> str:
         given = {"question": "better ?", "models": models, "gold": "g", "url": "", **changes}
         return judge_folder(name, argument, **given)
 
+    asked, own = place("lm", "a/b:c"), place("lm")
     assert place("gold") != place("gold", gold="h") and place("reward") == place("reward", gold="h")
     assert place("reward") != place("reward", models={**models, "reward": "stages/judge_reward-b"})
     assert place("reward") == place("reward", models={**models, "lm": "stages/judge_lm-b"})
@@ -176,72 +228,11 @@ def test_the_folder_of_a_judge_depends_on_what_its_answers_depend_on(tmp_path: P
     assert place("length") == place("length", url="http://127.0.0.1:1/v1"), "it asks no server"
     assert place("openai", "m") != place("openai", "m", url="http://127.0.0.1:1/v1") != place("openai", "n")
     verdicts = tmp_path / "verdicts.jsonl"
-    verdicts.write_text("{}\n")
-    before = place("replay", str(verdicts))
-    verdicts.write_text("{} \n")
-    assert place("replay", str(verdicts)) != before
+    for argument in (str(verdicts), f"{verdicts}::gpt-4"):
+        verdicts.write_text("{}\n")
+        before = place("replay", argument)
+        verdicts.write_text("{} \n")
+        assert place("replay", argument) != before
+    monkeypatch.setattr("alignbench.judges.lm.VERSION", 2)
+    assert place("lm", "a/b:c") != asked and place("lm") == own, "the benchmark's own judge is asked in other words"
     assert place("lm", "a/b:c").startswith("verdicts/lm_a_b_c-")
-
-
-# --- further judges on a finished run ---
-
-
-def again(folder: Path, *judges: tuple[str, str]) -> tuple[Log, list[str]]:
-    log = Log()
-    problems = judge_again(folder, judges, Server(), "cpu", "alignbench judge", log.events.append, log.begin)
-    return log, problems
-
-
-def test_further_judges_need_nothing_but_the_folder(
-    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in (copied / "cells").rglob("*") if path.is_file()}
-    for weights in copied.rglob("*.safetensors"):
-        weights.unlink()  # nothing can be trained or sampled any more
-    log, problems = again(copied, ("length", ""), ("gold", ""))
-    assert not problems and {job.label for job in log.reused} == {
-        "judging by gold of held-out pairs", "judging by gold seed 0", "judging by gold seed 1",
-    }  # fmt: skip
-    run = read_json(copied / "run.json")
-    assert list(run["judges"]) == ["gold", "reward", "length"] and list(run["asked_later"]) == ["length"]
-    found = roster(copied)
-    for seed in (HELD_OUT, 0, 1):
-        for pairing in found.pairings(seed):
-            assert read_match(copied / run["judges"]["length"], *pairing) is not None
-    assert {path: path.stat().st_mtime_ns for path in before if path.exists()} == {
-        path: time for path, time in before.items() if path.suffix != ".safetensors"
-    }
-    log, _ = again(copied, ("length", ""))
-    assert log.reused == set(log.jobs), "a second call asks nothing"
-
-
-def test_the_same_run_keeps_judges_that_were_asked_later(copied: Path) -> None:
-    again(copied, ("length", ""))
-    log, failed = go(config(copied, SPECS, **EXTRAS))
-    assert not failed and not log.worked
-    run = read_json(copied / "run.json")
-    assert list(run["judges"]) == ["gold", "reward", "length"] and run["headline"] == "gold"
-
-
-@pytest.mark.parametrize(
-    ("judge", "said"),
-    [
-        (("lm", ""), "this run has trained no model for it; name one, lm:PATH"),
-        (("gold", "x"), "takes no argument"),
-        (("lm", "nowhere"), "nowhere"),
-    ],
-)
-def test_a_judge_that_cannot_judge_is_refused(copied: Path, judge: tuple[str, str], said: str) -> None:
-    before = (copied / "run.json").read_bytes()
-    with pytest.raises(InputError, match=said):
-        again(copied, ("length", ""), judge)
-    assert (copied / "run.json").read_bytes() == before
-
-
-def test_only_finished_runs_of_this_version_are_judged(copied: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"run\.json is missing"):
-        again(tmp_path / "nowhere", ("length", ""))
-    write_json(copied / "run.json", {**read_json(copied / "run.json"), "schema": 1})
-    with pytest.raises(InputError, match="another version"):
-        again(copied, ("length", ""))

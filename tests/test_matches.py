@@ -56,7 +56,9 @@ def test_one_file_for_both_orders_and_another_for_other_samples(tmp_path: Path) 
 
 def test_usage_adds_up() -> None:
     one, two = Usage(10, 4, 1, 300, 12, 0.5), Usage(2, 0, 0, 50, 2)
-    assert total([one, None, two]) == Usage(12, 4, 1, 350, 14, 0.5)
+    assert total([one, None, one]) == Usage(20, 8, 2, 600, 24, 1.0)
+    assert total([one, two]) == Usage(12, 4, 1, 350, 14, None), "what was asked without a price has no known cost"
+    assert total([one, Usage(2, 2)]) == Usage(12, 6, 1, 300, 12, 0.5), "what was answered before costs nothing"
     assert total([two, two]) == Usage(4, 0, 0, 100, 4, None), "an unknown cost is no cost of 0"
     assert total([None, None]) is None and total([]) is None
     assert total([one]) == replace(one)

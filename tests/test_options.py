@@ -39,6 +39,11 @@ RUN = ("run", "--objectives", "dpo,kto", "--benchmark", TINY)
         (("--judge", "gold:x"), "takes no argument"),
         (("--judge", "replay:nowhere.jsonl"), "nowhere.jsonl"),
         (("--lm-eval", "reviews_gramar"), "reviews_grammar"),
+        (("--tune", "learning_rate=1/2", "--judge", "gold,replay:nowhere.jsonl"), "nowhere.jsonl"),
+        (("--tune-prompts", "8"), "says how many prompts --tune chooses on"),
+        (("--eval-data", "x.jsonl"), "give --data as well"),
+        (("--judge-url", "http://127.0.0.1:1/v1"), "--judge-url: none of the judges asks a server"),
+        (("--judge-price", "1/2"), "--judge-price: none of the judges asks a server"),
     ],
 )
 def test_mistakes_are_refused_in_one_sentence(

@@ -19,7 +19,7 @@ from alignbench.report import write_report
 from alignbench.results import read_json
 from alignbench.run.judging import HELD_OUT, Roster
 from tests.faulty_server import Asked, FaultyServer, Reply, failed, said
-from tests.test_run import Log, config, go
+from tests.test_run import config, go
 
 JUDGES = (("gold", ""), ("openai", "served"))
 
@@ -153,4 +153,3 @@ def test_a_judge_that_can_never_answer_is_refused_before_anything_is_trained(
     assert says in str(caught.value) and "sk-hidden" not in str(caught.value)
     assert not list(tmp_path.rglob("policy")) and not list(tmp_path.rglob("stages/*"))
     assert not any(b"sk-hidden" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert Log().jobs == []

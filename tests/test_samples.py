@@ -51,7 +51,7 @@ def test_temperature_0_takes_the_likeliest_token_and_2_spreads(finished: Path) -
     assert all(row["proxy_reward"] is not None and row["length"] > 0 for row in own["2"])
 
 
-def test_other_temperatures_and_n_add_and_change_nothing(finished: Path) -> None:
+def test_other_temperatures_add_and_change_nothing(finished: Path) -> None:
     before = {path: path.read_bytes() for path in finished.glob("**/samples*.jsonl")}
     log, failed = go(wanted(finished, temperatures=(0.0, 0.5, 2.0)))
     assert not failed

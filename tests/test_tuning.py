@@ -16,7 +16,7 @@ from alignbench.records import Verdict
 from alignbench.results import read_json, read_jsonl
 from alignbench.run import Config
 from alignbench.run.tuning import SEED, at_the_edge, parse_grid, trial_config, trials_of, tuned
-from tests.test_run import TINY, config, go
+from tests.test_run import LOSS, TINY, config, go
 
 SPECS = "dpo,preferred_ft"
 GRID = "learning_rate=0.001/0.01:batch_size=8/16"
@@ -114,7 +114,7 @@ def verdicts_of(config: Config, text: str, verdicts: list[Verdict] | None) -> No
 
 
 def choose(config: Config) -> list[str]:
-    return list(tuned(config, parse_objectives(SPECS), lambda trials: {}).objectives)
+    return list(tuned(config, parse_objectives(SPECS), lambda trials: {})[0].objectives)
 
 
 def test_the_choice_follows_the_verdicts(finished: Path, tmp_path: Path) -> None:
@@ -135,6 +135,27 @@ def test_the_choice_follows_the_verdicts(finished: Path, tmp_path: Path) -> None
         choose(wanted)
 
 
+def test_open_questions_about_trials_choose_nothing(finished: Path, tmp_path: Path) -> None:
+    """Which trials were judged whole would else decide which is best."""
+    wanted = tuned_config(Path(shutil.copytree(finished, tmp_path / "reviews")))
+    noted = (wanted.folder / "tuning.json").read_bytes()
+    failed = {f"judging by gold seed {SEED}": "judge gold left 3 questions unanswered"}
+    with pytest.raises(TrainingError, match="not all judged, so none is chosen: judge gold left 3"):
+        tuned(wanted, parse_objectives(SPECS), lambda trials: failed)
+    assert (wanted.folder / "tuning.json").read_bytes() == noted
+
+
+def test_a_failed_trial_is_told_and_the_others_are_chosen_from(tmp_path: Path) -> None:
+    loss = tmp_path / "picky.py"
+    loss.write_text(LOSS.replace("return softplus", "assert self.scale < 1, 'too steep'\n        return softplus"))
+    wanted = config(tmp_path / "r", str(loss), tune="scale=0.1/2", held_back=10, seeds=1)
+    log, failed = go(wanted)
+    assert set(failed) == {f"tuning: picky.py:scale=2 seed {SEED}"} and "too steep" in str(failed)
+    assert "picky.py seed 0" in log.worked, "the default scale was chosen"
+    entry = read_json(tmp_path / "r" / "tuning.json")["trials"][1]
+    assert entry["status"] == "failed" and "too steep" in entry["reason"] and not entry["chosen"]
+
+
 def test_a_trial_is_the_run_itself_but_for_what_it_must_not_share(tmp_path: Path) -> None:
     wanted = tuned_config(tmp_path, temperatures=(0.0,), best_of=(4,), lm_eval=("reviews_grammar",), seeds=3)
     trial = trial_config(wanted, trials_of(parse_objectives(SPECS), wanted.tune))
@@ -147,10 +168,19 @@ def test_a_trial_is_the_run_itself_but_for_what_it_must_not_share(tmp_path: Path
 
 
 def test_a_choice_at_the_end_of_the_grid_is_said() -> None:
-    grid = {"learning_rate": ["1e-3", "1e-4", "1e-2"], "beta": ["0.1", "0.5", "0.2"], "flag": ["true", "false"]}
+    grid = {
+        "learning_rate": ["1e-3", "1e-4", "1e-2"],
+        "beta": ["0.1", "0.5", "0.2"],
+        "flag": ["true", "false"],
+        "optimizer": ["adamw", "rmsprop"],
+    }
     points = {"dpo": ("1e-2", "0.2"), "kto": ("1e-2", "0.1"), "ppo": ("1e-3", "0.2")}
     trials = [
-        {"spec": spec, "point": {"learning_rate": rate, "beta": beta, "flag": "true"}, "chosen": chosen}
+        {
+            "spec": spec,
+            "point": {"learning_rate": rate, "beta": beta, "flag": "true", "optimizer": "adamw"},
+            "chosen": chosen,
+        }
         for spec, (rate, beta) in points.items()
         for chosen in (True, False)
     ]

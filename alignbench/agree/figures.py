@@ -44,17 +44,30 @@ class Items:
 
 @dataclass(frozen=True)
 class Answers:
-    """A judge's answers to all pairs: `codes [orders, P]`. `both` says whether it was asked in both orders."""
+    """A judge's answers to all pairs: `codes [orders, P]`. `both` says whether it was asked in both orders.
+
+    `asked [orders, P]` is the order of each answer: 0 with output_1 shown first, 1 with output_2.
+    """
 
     codes: Floats
     both: bool
+    asked: NDArray[np.int64]
 
     @classmethod
     def of(cls, verdicts: Sequence[Verdict], one_order: bool = False) -> Answers:
-        if one_order:  # the order that was not asked has no answer; which one that is says nothing
-            said = [v.swapped if v.forward == "unanswered" else v.forward for v in verdicts]
-            return cls(coded([said]), both=False)
-        return cls(coded([[v.forward for v in verdicts], [v.swapped for v in verdicts]]), both=True)
+        codes = coded([[v.forward for v in verdicts], [v.swapped for v in verdicts]])
+        asked = np.repeat([[0], [1]], len(verdicts), axis=1)
+        if not one_order:
+            return cls(codes, both=True, asked=asked)
+        # The order that was not asked has no answer, and it is not the same for all pairs.
+        which = np.array([[int(v.forward == "unanswered" != v.swapped) for v in verdicts]], dtype=np.int64)
+        return cls(np.take_along_axis(codes, which, axis=0), both=False, asked=which)
+
+    def to(self, asked: NDArray[np.int64]) -> Floats:
+        """The answers to these questions, `asked [orders, P]`; NaN where a pair was asked in the other order alone."""
+        if self.both:
+            return np.take_along_axis(self.codes, asked, axis=0)
+        return np.where(asked == self.asked, self.codes, np.nan)
 
 
 def coded(outcomes: Sequence[Sequence[Vote]], unusable: float = UNUSABLE) -> Floats:
@@ -199,13 +212,13 @@ class Raters:
         }
 
     def between(self, a: tuple[str, Answers], b: tuple[str, Answers]) -> Json:
-        """Two judges on the same questions; where one was asked in one order only, on those."""
-        orders = min(len(a[1].codes), len(b[1].codes))
-        first, second = a[1].codes[:orders].ravel(), b[1].codes[:orders].ravel()
+        """Two judges on the same questions; where one was asked in one order only, on its order of each pair."""
+        asked = min((a[1].asked, b[1].asked), key=len)
+        first, second = (each.to(asked).ravel() for _, each in (a, b))
         # Another label for what is unusable, so that two judges who both fail do not agree.
         second = np.where(second == UNUSABLE, 2 * UNUSABLE, second)
-        items = Items(first, second, np.tile(self.clusters, orders))
-        return {"a": a[0], "b": b[0], "orders": orders} | three(items, "between")
+        items = self._joined(first, second, np.tile(self.clusters, len(asked)))
+        return {"a": a[0], "b": b[0], "orders": len(asked)} | three(items, "between")
 
     def _self(self, codes: Floats, purpose: str) -> Json | None:
         """The two orders of a judge, over the pairs with two usable answers; None without such pairs."""

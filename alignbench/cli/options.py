@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ..errors import InputError
 
 DEFAULT_BENCHMARK = "reviews"  # the embedded one: needs no data, no network
 DATA_BENCHMARK = "files"  # what --data FILE means
+TUNE_PROMPTS = 64
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def config_of(options: Options) -> Any:
     from ..plugins import create_benchmark, find, parse_judges, parse_objectives
     from ..run import Config
 
+    if options.eval_data and not options.data:
+        raise InputError("--eval-data holds out data beside --data: give --data as well, or leave it out.")
     specs = parse_objectives(options.objectives)
     chosen = create_benchmark(_benchmark_text(options.benchmark, options.data))
     values = {f.name: getattr(chosen.plugin, f.name) for f in fields(chosen.plugin) if f.init}
@@ -64,6 +68,8 @@ def config_of(options: Options) -> Any:
     values |= {"eval_data": options.eval_data} if options.eval_data else {}
     values["pretrained"] = bool(options.model)
     plugin = find("benchmark", chosen.name)(**values)
+    if options.tune_prompts and not options.tune:
+        raise InputError("--tune-prompts says how many prompts --tune chooses on: give --tune, or leave it out.")
     if options.sft and not options.model:
         raise InputError("--sft fine-tunes the model that --model names: give --model, or leave --sft out.")
     judges = parse_judges(options.judge) if options.judge else default_judges(plugin)
@@ -90,7 +96,7 @@ def config_of(options: Options) -> Any:
         best_of=_best_of(options.best_of),
         lm_eval=tuple(_items(options.lm_eval, "--lm-eval")),
         tune=options.tune,
-        held_back=options.tune_prompts if options.tune else 0,
+        held_back=(options.tune_prompts or TUNE_PROMPTS) if options.tune else 0,
         budget=options.budget,
         jobs=workers,
         threads=max(1, (os.cpu_count() or 1) // workers),
@@ -102,7 +108,17 @@ def config_of(options: Options) -> Any:
         command=shlex.join(["alignbench", *sys.argv[1:]]),
     )
     config.budget_for(1)
+    check_server(judges, options.judge_url, options.judge_price)
     return config
+
+
+def check_server(judges: Sequence[tuple[str, str]], url: str, price: str) -> None:
+    """Refuse a server's options where no judge asks one."""
+    from ..plugins import find
+
+    if (url or price) and not any(find("judge", name).remote for name, _ in judges):
+        option = "--judge-url" if url else "--judge-price"
+        raise InputError(f"{option}: none of the judges asks a server; name one, --judge openai:MODEL.")
 
 
 def price_of(text: str) -> tuple[float, float] | None:

@@ -14,7 +14,7 @@ from ..encoding import Encoder
 from ..errors import InputError
 from ..judge import ANSWERS, Judge, JudgeContext, comparison_prompt
 from ..models import Policy, load_policy
-from ..questions import messages
+from ..questions import VERSION, messages
 from ..records import Comparison, Outcome, Prompt, Verdict
 
 LOGITS = 2**27  # elements: 512 MiB in float32
@@ -41,6 +41,11 @@ class LM(Judge):
     policy: Policy
     plausible: float = 0.01
     fenced: bool = False
+
+    @classmethod
+    def identity(cls, argument: str, url: str) -> list[object]:
+        """The version of the fenced question, which a model of the user's is asked."""
+        return [VERSION] if argument else []
 
     @classmethod
     def open(cls, argument: str, context: JudgeContext) -> LM:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,9 +44,7 @@ class Replay(Judge):
     def open(cls, argument: str, context: JudgeContext) -> Replay:
         if not argument:
             raise InputError("judge replay needs a file of recorded verdicts: write replay:FILE.")
-        file, mark, wanted = argument, "", ""
-        if not Path(argument).expanduser().exists():
-            file, mark, wanted = argument.rpartition("::") if "::" in argument else (argument, "", "")
+        file, mark, wanted = _parts(argument)
         records = read_recorded(file)
         judges = dict.fromkeys(record.judge for record in records if record.judge is not None)
         if mark and wanted not in judges:
@@ -54,6 +53,13 @@ class Replay(Judge):
             example = f"replay:{file}::{next(iter(judges))}"
             raise InputError(f"{file} holds the verdicts of {_names(judges)}: name one judge, as in {example}.")
         return cls(file, [record for record in records if not mark or record.judge == wanted])
+
+    @classmethod
+    def identity(cls, argument: str, url: str) -> list[object]:
+        """What is in the file, however it is named."""
+        file, _, wanted = _parts(argument)
+        path = Path(file).expanduser()
+        return [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else file, wanted]
 
     @property
     def one_order(self) -> bool:
@@ -142,3 +148,10 @@ def _verdict(record: Recorded, asked: Texts | None) -> Verdict:
 
 def _names(judges: dict[str, None]) -> str:
     return shown(", ".join(judges), 120) if judges else "no judge that it names"
+
+
+def _parts(argument: str) -> tuple[str, str, str]:
+    """The file, `::` and the judge of `FILE::JUDGE`; a file of that whole name goes first."""
+    if Path(argument).expanduser().exists() or "::" not in argument:
+        return argument, "", ""
+    return argument.rpartition("::")

@@ -46,38 +46,53 @@ def _habits(contests: Contests, judge: str) -> Json:
 
 
 def _missing(contests: Contests, judge: str) -> Iterator[str]:
-    """Comparisons at temperature 1 that this judge has not made, of those that any judge has made."""
+    """What this judge has not compared, of what the run compares and has the files for, or another judge has."""
     store = contests.store
-    for cell in store.cells:
-        for against in OPPONENTS:
-            known = {seed for other in store.judges for seed in matches_of(cell, other, against)}
-            if against == OPPONENTS[0]:
-                known |= {record.seed for record in cell.evaluated}
-            holes = sorted(known - set(matches_of(cell, judge, against)))
-            if holes:
-                yield f"{cell.spec} against the {against}, seed {', '.join(map(str, holes))}"
+    for player, opponent, t in contests.pairings():
+        known = {seed for seed in store.seeds if _to_compare(store, player, opponent, t, seed)}
+        known |= {seed for other in store.judges for seed in contests.by_seed(other, player, opponent, t)}
+        holes = sorted(known - set(contests.by_seed(judge, player, opponent, t)))
+        if holes:
+            at = "" if t == 1 else f" at temperature {t:g}"
+            yield f"{_named(player)}{at} against {_named(opponent)}, seed {', '.join(map(str, holes))}"
+    if store.held_out is not None and judge not in store.held_out["verdicts"]:
+        yield "the held-out pairs"
+
+
+def _to_compare(store: Store, player: str, opponent: str, temperature: float, seed: int) -> bool:
+    """Whether every judge of the run is asked for this comparison: a run says what it compares samples with."""
+    kind = opponent if opponent in OPPONENTS else "each-other"
+    files = store.file(player, seed, temperature), store.file(opponent, seed)
+    there = all(file is not None and (store.folder / file).exists() for file in files)
+    return there and files[0] != files[1] and kind in store.run.get("config", {}).get("against", (kind,))
+
+
+def _named(player: str) -> str:
+    return f"the {player}" if player in OPPONENTS else player
 
 
 def _longer_wins(contests: Contests, judge: str) -> Json | None:
     """The share of its decided verdicts, on rows against the reference, that go to the longer completion.
 
-    Decided: the two orders together favour one side. Pairs of equal length are left out.
+    Decided: the two orders together favour one side. Lengths are in characters, as those of held-out pairs are; pairs
+    of equal length are left out.
     """
     won: list[bool] = []
     longer: list[bool] = []
     prompts: list[int] = []
+    seeds: list[int] = []
     for cell in contests.store.cells:
-        for record in cell.evaluated:
-            match = record.matches.get((judge, OPPONENTS[0]))
-            ours, theirs = record.values("length"), record.values("reference_length")
-            if match is None or ours is None or theirs is None:
-                continue
+        for seed, match in matches_of(cell, judge).items():
+            ours, theirs = (_characters(contests, player, seed) for player in (cell.spec, OPPONENTS[0]))
+            if not len(match.verdicts) == len(ours) == len(theirs):
+                continue  # the samples are gone
             for place, (verdict, a, b) in enumerate(zip(match.verdicts, ours, theirs, strict=True)):
                 if a != b and verdict.score != 0.5:
                     won.append(verdict.score > 0.5)
                     longer.append(a > b)
                     prompts.append(place)
-    return _share(won, longer, prompts, f"{judge}/longer")
+                    seeds.append(seed)
+    return _share(won, longer, prompts, seeds, f"{judge}/longer")
 
 
 def _longer_wins_held_out(store: Store, judge: str) -> Json | None:
@@ -101,16 +116,18 @@ def _of_pairs(store: Store, chosen_won: list[tuple[bool, int]], purpose: str) ->
         return None
     unequal = [(won, pair) for won, pair in chosen_won if lengths[pair][0] != lengths[pair][1]]
     longer = [lengths[pair][0] > lengths[pair][1] for _, pair in unequal]
-    return _share([won for won, _ in unequal], longer, [pair for _, pair in unequal], purpose)
+    return _share([won for won, _ in unequal], longer, [pair for _, pair in unequal], None, purpose)
 
 
 def _first(verdict: Verdict) -> bool:
     return verdict.score > 0.5
 
 
-def _share(won: list[bool], longer: list[bool], prompts: list[int], purpose: str) -> Json | None:
-    """How often the first of two wins where it is the longer and loses where it is not, resampled by prompt."""
+def _share(
+    won: list[bool], longer: list[bool], prompts: list[int], seeds: list[int] | None, purpose: str
+) -> Json | None:
+    """How often the first of two wins where it is the longer and loses where it is not."""
     if not won:
         return None
-    ratings = Ratings(np.array(won, dtype=np.float64), np.array(longer, dtype=np.float64), np.array(prompts))
-    return raw(ratings, purpose) | {"unit": "share"}
+    columns = np.array(won, dtype=np.float64), np.array(longer, dtype=np.float64), np.array(prompts)
+    return raw(Ratings(*columns, None if seeds is None else np.array(seeds)), purpose) | {"unit": "share"}

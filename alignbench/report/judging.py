@@ -1,6 +1,8 @@
 """How far the judges can be trusted: agreement with gold, with held-out labels, among judges and with themselves.
 
-Every agreement counts both orders of a pair as two items and resamples them together, by prompt. On verdicts about a
+Every agreement counts both orders of a pair as two items, which are one prompt's. On the specs' samples prompts and
+seeds are both samples: intervals of means are those of `stats.interval`; kappa is no mean, and its interval, by prompt
+alone, is conditional on the seeds. On verdicts about a
 policy the labels are "policy" and "reference", so that kappa discounts a judge which always names the policy. On
 held-out pairs "chosen" is a name made from the labels themselves, so the labels are positions there: each pair stands
 once with the chosen completion first and once with it second, and chance is one half.
@@ -15,6 +17,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from .. import agreement, stats
 from ..records import Verdict
@@ -28,11 +31,20 @@ UNUSABLE = -1.0  # the label of a refusal or of what could not be parsed: nothin
 
 @dataclass(frozen=True)
 class Ratings:
-    """Two raters' labels of the same items, 1, 0, 1/2 (a tie) or unusable, and the prompt of each item: `[N]` each."""
+    """Two raters' labels of the same items, 1, 0, 1/2 (a tie) or unusable, and each one's prompt and seed: `[N]` each.
+
+    `seeds` is None for held-out pairs, which belong to none.
+    """
 
     a: Floats
     b: Floats
     clusters: NDArray[np.int64]
+    seeds: NDArray[np.int64] | None = None
+
+    def where(self, kept: NDArray[np.bool_]) -> Ratings:
+        return Ratings(
+            self.a[kept], self.b[kept], self.clusters[kept], None if self.seeds is None else self.seeds[kept]
+        )
 
 
 def judge_quality(store: Store) -> Json:
@@ -46,8 +58,11 @@ def judge_quality(store: Store) -> Json:
 
 
 def _quality(store: Store, judge: str) -> Json:
-    rows = [verdicts for cell in store.cells for verdicts in aligned(matches_of(cell, judge))]
-    flat = [(verdict, prompt) for row in rows for prompt, verdict in enumerate(row)]
+    found = [matches_of(cell, judge) for cell in store.cells]
+    rows = [(seed, row) for matches in found for seed, row in zip(matches, aligned(matches), strict=True)]
+    flat = [verdict for _, row in rows for verdict in row]
+    prompts = [prompt for _, row in rows for prompt in range(len(row))]
+    seeds = [seed for seed, row in rows for _ in row]
     # How people agree with gold is `human_gold`: gold is no judge that they could agree with.
     held_out = [] if judge == "gold" else held_out_verdicts(store, judge)
     return {
@@ -56,11 +71,11 @@ def _quality(store: Store, judge: str) -> Json:
         "held_out": {
             "against_gold": agree(held_out_gold(store, held_out), f"{judge}/held-out/gold"),
             "against_labels": agree(held_out_labels(store, held_out), f"{judge}/held-out/labels"),
-            "self": with_itself([(verdict, pair) for pair, verdict in enumerate(held_out)], f"{judge}/held-out/self"),
+            "self": with_itself(held_out, range(len(held_out)), None, f"{judge}/held-out/self"),
         },
-        "self": with_itself(flat, f"{judge}/self"),
-        "contradictions": _share([verdict.contradiction for verdict, _ in flat]),
-        "unusable": _share([verdict.unusable / 2 for verdict, _ in flat]),
+        "self": with_itself(flat, prompts, seeds, f"{judge}/self"),
+        "contradictions": _share([verdict.contradiction for verdict in flat]),
+        "unusable": _share([verdict.unusable / 2 for verdict in flat]),
     }
 
 
@@ -73,8 +88,8 @@ def agree(ratings: Ratings | None, purpose: str) -> Json | None:
     if ratings is None or not len(ratings.a):
         return None
     decided = np.isin(ratings.a, (0, 1)) & np.isin(ratings.b, (0, 1))
-    kept = Ratings(ratings.a[decided], ratings.b[decided], ratings.clusters[decided])
-    without = _statistics(kept, f"{purpose}/decided") if decided.any() and not decided.all() else None
+    some = decided.any() and not decided.all()
+    without = _statistics(ratings.where(decided), f"{purpose}/decided") if some else None
     return _statistics(ratings, purpose) | {"ties": float(1 - decided.mean()), "without_ties": without}
 
 
@@ -88,37 +103,85 @@ def _statistics(ratings: Ratings, purpose: str) -> Json:
 
 
 def raw(ratings: Ratings, purpose: str) -> Json:
-    matches = ratings.a == ratings.b
-    if matches.any() and not matches.all():
-        return estimate(ratings, agreement.raw_agreement, purpose)
-    # Always or never agreeing, no resample differs: the bound that so many prompts allow.
-    alike = np.full((len(np.unique(ratings.clusters)), 1), float(matches[0]))
-    return stats.interval(alike, generator(purpose), bounds=(0, 1)).as_dict() | {"n": len(matches)}
+    """The share of items on which the two agree, with its interval."""
+    return mean((ratings.a == ratings.b).astype(np.float64), ratings, purpose, (0, 1))
+
+
+def mean(values: Floats, of: Ratings, purpose: str, bounds: tuple[float, float]) -> Json:
+    """The mean of `values [N]` of the items of `of`, with the interval of `stats.interval` over prompts and seeds.
+
+    Cells (prompt, seed) hold unlike numbers of items where some are left out, so that the mean is the ratio of two
+    means. A cell with the sum `t` of `n` items counts as `mean + (t - n mean) / (mean of n)`, the ratio to first order
+    (Cochran, Sampling Techniques, 1977, ch. 6): the cell's own mean where all hold as many, nothing where it is empty.
+    One seed, or none: by prompt alone.
+    """
+    cells = np.unique(of.clusters, return_inverse=True)[1]
+    seeds, places = (1, 0) if of.seeds is None else _places(of.seeds)
+    shape, value, n = (int(cells.max()) + 1, seeds), float(values.mean()), {"n": len(values)}
+    index = cells * seeds + places
+    sums, counts = (np.bincount(index, weights, np.prod(shape)).reshape(shape) for weights in (values, None))
+    scores = value + (sums - value * counts) / counts.mean()
+    rng = generator(purpose)
+    if np.ptp(values) == 0:  # rounding must not show as variance
+        return stats.interval(np.full(shape, values[0]), rng, bounds=bounds).as_dict() | n
+    if seeds == 1:
+        found = stats.agreement_interval(
+            values, values, lambda a, _: float(a.mean()), rng, of.clusters, resamples=RESAMPLES
+        ).as_dict()
+        return found | {"method": found["method"] + _condition(of.seeds)}
+    if bounds[0] <= scores.min() and scores.max() <= bounds[1]:
+        return stats.interval(scores, rng, bounds=bounds).as_dict() | n
+    return _logit(stats.interval(scores, rng).as_dict(), bounds) | n
+
+
+def _places(seeds: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
+    """How many seeds there are, and the place of each item's among them."""
+    known, places = np.unique(seeds, return_inverse=True)
+    return len(known), places
+
+
+def _logit(found: Json, bounds: tuple[float, float]) -> Json:
+    """A symmetric interval built on the logit scale, as `stats.interval` does for scores that keep the bounds."""
+    if found["low"] is None:
+        return found
+    width = bounds[1] - bounds[0]
+    share = (found["value"] - bounds[0]) / width
+    step = (found["high"] - found["value"]) / width / (share * (1 - share))
+    low, high = (bounds[0] + width * float(expit(logit(share) + end)) for end in (-step, step))
+    return found | {"low": low, "high": high, "method": f"{found['method']} on the logit scale"}
+
+
+def _condition(seeds: NDArray[np.int64] | None) -> str:
+    """What an interval by prompt leaves out."""
+    if seeds is None:
+        return ""
+    return f", by prompt, conditional on {'these seeds' if len(np.unique(seeds)) > 1 else 'this seed'}"
 
 
 def estimate(ratings: Ratings, statistic: Callable[[Floats, Floats], float], purpose: str) -> Json:
-    """A statistic of agreement with its interval, whole prompts resampled."""
+    """A statistic of agreement with its interval, whole prompts resampled, with all their seeds and both orders."""
     # Two raters who never differ do so in no resample either: one is enough to see it.
     resamples = RESAMPLES if (ratings.a != ratings.b).any() else 1
-    rng = generator(purpose)
-    return stats.agreement_interval(
-        ratings.a, ratings.b, statistic, rng, ratings.clusters, resamples=resamples
+    found = stats.agreement_interval(
+        ratings.a, ratings.b, statistic, generator(purpose), ratings.clusters, resamples=resamples
     ).as_dict()
+    return found | {"method": found["method"] + _condition(ratings.seeds)}
 
 
-def with_itself(verdicts: Sequence[tuple[Verdict, int]], purpose: str) -> Json | None:
+def with_itself(
+    verdicts: Sequence[Verdict], prompts: Sequence[int], seeds: Sequence[int] | None, purpose: str
+) -> Json | None:
     """Position bias (positive: the completion shown first is favoured) and agreement of the two orders.
 
-    Verdicts with an unusable answer are left out; each comes with the prompt that it belongs to.
+    Verdicts with an unusable answer are left out; each comes with the prompt, and the seed, that it belongs to.
     """
-    usable = [(verdict, cluster) for verdict, cluster in verdicts if not verdict.unusable]
-    if not usable:
+    usable = np.array([not verdict.unusable for verdict in verdicts], dtype=bool)
+    if not usable.any():
         return None
-    forward, swapped = points([verdict for verdict, _ in usable])
-    ratings = Ratings(forward, swapped, np.array([cluster for _, cluster in usable]))
+    of = Ratings(*points(verdicts), np.array(prompts), None if seeds is None else np.array(seeds)).where(usable)
     return {
-        "position_bias": estimate(ratings, agreement.position_bias, f"{purpose}/bias"),
-        "self_agreement": estimate(ratings, agreement.self_agreement, f"{purpose}/self"),
+        "position_bias": mean(of.a - of.b, of, f"{purpose}/bias", (-1, 1)),
+        "self_agreement": raw(of, f"{purpose}/self"),
     }
 
 
@@ -139,7 +202,8 @@ def row_ratings(cell: CellRecord, judge: str, other: str) -> tuple[Ratings, list
     flat = ([verdict for row in each for verdict in row] for each in rows)
     # Two labels, so that two judges who both fail do not agree.
     a, b = (points(each, label).reshape(-1) for each, label in zip(flat, (UNUSABLE, 2 * UNUSABLE), strict=True))
-    return Ratings(a, b, np.tile(np.arange(len(first[seeds[0]].verdicts)), 2 * len(seeds))), seeds
+    count = len(first[seeds[0]].verdicts)
+    return Ratings(a, b, np.tile(np.arange(count), 2 * len(seeds)), np.tile(np.repeat(seeds, count), 2)), seeds
 
 
 def _on_rows(store: Store, judge: str, other: str) -> Json | None:
@@ -147,7 +211,8 @@ def _on_rows(store: Store, judge: str, other: str) -> Json | None:
     if not found:
         return None
     ratings = [each for each, _ in found]
-    pooled = Ratings(*(np.concatenate([getattr(each, name) for each in ratings]) for name in ("a", "b", "clusters")))
+    columns = ("a", "b", "clusters", "seeds")
+    pooled = Ratings(*(np.concatenate([getattr(each, name) for each in ratings]) for name in columns))
     return agree(pooled, f"rows/{judge}/{other}")
 
 

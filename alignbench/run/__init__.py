@@ -11,7 +11,7 @@ from ..models import quiet
 from ..results import canonical, read_json, write_json
 from .checks import check_models, check_needs
 from .config import Config, Event
-from .describe import describe
+from .describe import describe, layout
 from .jobs import done
 from .judging import ANSWERS
 from .lock import locked
@@ -39,12 +39,14 @@ def run(config: Config, show: Callable[[Event], None], begin: Begin, fresh: bool
     """
     quiet()
     world_of.cache_clear()  # a plug-in may have been edited since another run of this process
+    layout.cache_clear()
     world = world_of(config)
     check_needs(world)
     if config.tune:
         trials_of(world.specs, config.tune)
-    if fresh:
-        check_models(world)
+    if fresh or (config.tune and not (config.folder / "tuning.json").exists()):
+        check_models(world)  # what cannot work is refused before the first trial
+    trials_failed: dict[str, str] = {}
     with locked(config.folder):
         if fresh:
             _empty(config.folder)
@@ -52,7 +54,8 @@ def run(config: Config, show: Callable[[Event], None], begin: Begin, fresh: bool
         if config.tune:
             # The identity is on disk before anything is trained: an interrupted run is known for what it is.
             write_json(config.folder / "identity.json", world.identity)
-            config = tuned(config, world.specs, lambda trials: run(trials, show, begin))
+            config, trials_failed = tuned(config, world.specs, lambda trials: run(trials, show, begin))
+            world_of.cache_clear()  # the models that the trials were held against need not stay in memory
             world = world_of(config)
         jobs = plan(world)
         finished = {job for job in jobs if done(world, job)}
@@ -65,7 +68,7 @@ def run(config: Config, show: Callable[[Event], None], begin: Begin, fresh: bool
             first, reason = next(iter(failed.items()))
             raise TrainingError(f"nothing could be trained, the stage {first.label} failed: {reason}")
         write_json(config.folder / "run.json", describe(world, config))
-    return {job.label: reason for job, reason in failed.items()}
+    return trials_failed | {job.label: reason for job, reason in failed.items()}
 
 
 def _empty(folder: Path) -> None:

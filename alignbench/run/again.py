@@ -56,6 +56,7 @@ def judge_again(
         context = _context(folder, run, server, device)
         opened = {known: _open(*known, context, run) for known in judges}
         places = {known: _place(*known, run, server.url) for known in judges}
+        _check_own(run, {label_of(*known): place for known, place in places.items()})
         jobs = {
             (known, seed): Job("judging", seed, label_of(*known))
             for known in judges
@@ -79,8 +80,18 @@ def judge_again(
     return [summed_up(label_of(*known), found) for known, found in unfinished.items() if found]
 
 
+def _check_own(run: Json, places: dict[str, str]) -> None:
+    """Refuse to put other verdicts in the place of those that the run itself was judged by."""
+    for label, place in places.items():
+        if label in _own(run) and run["judges"][label] != place:
+            raise InputError(
+                f"the run was judged by {label} with another server, model or version of it: give the same, or run its "
+                f"own command again with this one."
+            )
+
+
 def _note(folder: Path, run: Json, places: dict[str, str], command: str) -> None:
-    """Name the judges in `run.json`. One of the run itself stays where it was, in its own words."""
+    """Name the judges in `run.json`; one of the run itself is there already."""
     later = dict(run.get("asked_later") or {})
     later |= {label: {"folder": place, "command": command} for label, place in places.items() if label not in _own(run)}
     judges = {**run["judges"], **places}

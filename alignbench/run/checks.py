@@ -38,7 +38,10 @@ def check_needs(world: World) -> None:
         missing = sorted(need for need in spec.plugin.needs if not there.get(need, True))
         if missing:
             raise InputError(f"{spec.text} needs {missing[0]}: {_NEEDS[missing[0]]}.")
-    if world.config.reward_model and not any("reward" in spec.plugin.needs for spec in world.specs):
+    if world.config.best_of and not there["reward"]:
+        raise InputError(f"--best-of: {_NEEDS['reward']}, or leave the option out.")
+    used = world.config.best_of or world.config.tuning_prompts  # of a tuned run the trials are checked as well
+    if world.config.reward_model and not used and not any("reward" in spec.plugin.needs for spec in world.specs):
         raise InputError("--reward-model: none of the objectives optimises a reward model; leave the option out.")
     _check_tuning_prompts(world)
     if not world.config.judges:

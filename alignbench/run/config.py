@@ -18,13 +18,12 @@ COMPARED = ("reference", "chosen", "each-other")  # what `--against` may name
 class Config:
     """One call of `alignbench run`.
 
-    `objectives` are canonical specs, `files` are spec, path and source hash of
-    those from a user's file. `benchmark_fields` are those of the benchmark
-    that differ from its defaults. `model` (a folder or hub id) replaces the small model made from scratch; with `sft`
-    it is fine-tuned first. `reference` and `reward_model` replace what the run would make. `jobs` cells
-    run side by side on `threads` threads each. `lora` is the canonical text of the adapter that cells train instead of
-    the whole model. `dtype` is what the passes of policies, references and of the reward model to optimise compute in.
-    `grad_checkpoint` recomputes blocks in the backward pass: it changes no result and is therefore in no key.
+    `objectives` are canonical specs, `files` are spec, path and source hash of those from a user's file.
+    `benchmark_fields` are those of the benchmark. `model` (a folder or hub id) replaces the small model made from
+    scratch; with `sft` it is fine-tuned first. `reference` and `reward_model` replace what the run would make. `jobs`
+    cells run side by side on `threads` threads each. `lora` is the canonical text of the adapter that cells train
+    instead of the whole model. `dtype` is what the passes of policies, references and of the reward model to optimise
+    compute in. `grad_checkpoint` recomputes blocks in the backward pass: it changes no result, so it is in no key.
 
     Evaluation: `against` is what samples are compared with; `temperatures` are those besides 1 at which samples are
     drawn; `best_of` the n of best-of-n sampling from the reference; `lm_eval` the tasks of lm-eval. `judge_url`,

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .world import World
 SCHEMA = 2
 
 
+@lru_cache(maxsize=2)  # it reads every model that the user names as a judge, to know it by its content
 def layout(world: World) -> Json:
     """The part of `run.json` that says whose samples lie where and who judges them; paths are those in the folder.
 
@@ -65,6 +67,7 @@ def layout(world: World) -> Json:
         "eval_records": records,
         "chosen": records if known else None,
         "held_out": within(held_out) if world.chosen else None,
+        "held_out_pairs": world.benchmark.eval_prompts,
         "judge_models": models,
         "gold": gold,
         "judges": {

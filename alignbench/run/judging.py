@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from ..errors import InputError
 from ..judge import Judge, JudgeContext
 from ..matches import Match, held_out_names, read_match, total, write_match
 from ..plugins import find
 from ..plugins.code import source as code_of
 from ..pretrained import fingerprint_of
-from ..records import Comparison, Completion, Prompt, Usage
+from ..records import Comparison, Completion, Outcome, Prompt, Usage, Verdict
 from ..results import Json, digest, read_jsonl, slug
 from .config import Config
 from .rows import prompt_of
@@ -81,7 +82,8 @@ class Roster:
     def comparisons(self, seed: int, first: str, second: str) -> tuple[list[Comparison], list[int] | None]:
         """What a judge is asked, and at which prompts where it is not at all of them."""
         if seed == HELD_OUT:
-            return [Comparison(p, chosen, rejected) for p, chosen, rejected in self._held_out], None
+            asked = self._held_out[: self.run["held_out_pairs"]]
+            return [Comparison(p, chosen, rejected) for p, chosen, rejected in asked], None
         prompts, ours = self._prompts(seed), self._completions(first)
         if second != self.run["chosen"]:
             theirs = self._completions(second)
@@ -172,13 +174,26 @@ def judge_seed(roster: Roster, judge: Judge, folder: str, seed: int, progress: P
         progress(0.0, "")
         items, positions = roster.comparisons(seed, first, second)
         started, spent = time.perf_counter(), replace(judge.usage() or Usage())
-        verdicts = judge.compare(roster.question, items)
+        verdicts = checked(judge.compare(roster.question, items), len(items), judge)
         seconds = time.perf_counter() - started + (before.seconds if before else 0.0)
         usage = total([before.usage if before else None, _since(spent, judge.usage())])
         match = Match(verdicts, positions, seconds, usage, tuple(judge.problems()))
         write_match(place, first, second, match)
         unfinished += [match] if match.unanswered else []
     return unfinished
+
+
+def checked(verdicts: object, count: int, judge: Judge) -> list[Verdict]:
+    """What a judge has returned, held to the contract. Raises `InputError` where it does not keep it."""
+    name = type(judge).__name__
+    if not isinstance(verdicts, list) or len(verdicts) != count or not all(isinstance(v, Verdict) for v in verdicts):
+        raise InputError(f"judge {name} must return a list of one Verdict for each of the {count} comparisons.")
+    strange = {answer for v in verdicts for answer in (v.forward, v.swapped)} - set(get_args(Outcome))
+    if strange:
+        raise InputError(
+            f"judge {name} answered {min(map(str, strange))!r}: give one of {', '.join(get_args(Outcome))}."
+        )
+    return verdicts
 
 
 def _since(before: Usage, after: Usage | None) -> Usage | None:

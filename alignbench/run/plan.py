@@ -77,7 +77,8 @@ def _add_stages(jobs: _Jobs, world: World) -> None:
     if world.makes_start:
         jobs.add("start")
     jobs.add("data", "start")
-    if world.stages.judge_lessons is not None and ("lm", "") in config.judges:
+    asked = [find("judge", name).needs for name, argument in config.judges if not argument]
+    if world.stages.judge_lessons is not None and any("lm" in needs for needs in asked):
         jobs.add("judge_lm", "data", heavy=True)
     if world.benchmark.kind == "pairs":
         jobs.add("judge_reward", "data", heavy=True)

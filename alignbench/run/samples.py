@@ -45,7 +45,8 @@ def missing_samples(world: World, seed: int) -> list[float]:
 def best_of(world: World, seed: int, report: Report) -> None:
     """Best-of-n of the reference, by the reward model that online objectives of this seed optimise.
 
-    The n are nested: the best of 4 is chosen from the first four samples of the best of 16.
+    The n are nested: the best of 4 is chosen from the first four samples of the best of 16. Another list of n is drawn
+    anew.
     """
     started, most = time.perf_counter(), max(world.config.best_of)
     prompts, model = world.prompt_tokens(world.eval_prompts), world.reward_model(seed)

@@ -146,9 +146,10 @@ def judge_reward(world: World, report: Report) -> None:
 
 
 def held_out(world: World, report: Report) -> None:
-    """What people and the true reward say of the held-out pairs, for judges to be held against."""
+    """What people and the true reward say of held-out pairs, as many as there are prompts to evaluate, for judges to be
+    held against."""
     started = time.perf_counter()
-    pairs = [record for record in world.records("eval") if isinstance(record, Pair)]
+    pairs = [record for record in world.records("eval") if isinstance(record, Pair)][: world.benchmark.eval_prompts]
     info = {
         "schema": 1,
         "votes": [pair.votes for pair in pairs],

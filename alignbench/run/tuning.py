@@ -101,18 +101,22 @@ def trial_config(config: Config, trials: Sequence[Trial]) -> Config:
     )
 
 
-def tuned(config: Config, specs: Sequence[Spec], run_trials: RunTrials) -> Config:
-    """Run the trials, choose, and return the configuration of the comparison; all of it is noted in `tuning.json`.
+def tuned(config: Config, specs: Sequence[Spec], run_trials: RunTrials) -> tuple[Config, dict[str, str]]:
+    """Run the trials and choose: the configuration of the comparison, and why trials failed. Noted in `tuning.json`.
 
     The first of equally good trials is taken, in the order of the grid. A trial that failed or whose judge would not
     answer is no candidate.
 
     Raises:
         InputError: as `trials_of`.
-        TrainingError: no trial of some objective has a win rate.
+        TrainingError: the judge could not judge all trials, so that none can be chosen fairly; or no trial of some
+            objective has a win rate.
     """
     trials = trials_of(specs, config.tune)
     failed = run_trials(trial_config(config, trials))
+    for label, reason in failed.items():
+        if label.startswith("judging by"):
+            raise TrainingError(f"the trials of the tuning are not all judged, so none is chosen: {reason}")
     measured = {trial.text: _measured(config.folder / FOLDER, trial.text) for trial in trials}
     chosen: dict[str, Trial] = {}
     for trial in trials:
@@ -127,7 +131,10 @@ def tuned(config: Config, specs: Sequence[Spec], run_trials: RunTrials) -> Confi
             raise TrainingError(f"no trial of {spec.text} came to a win rate ({'; '.join(map(str, reasons))}).")
     write_json(config.folder / FILE, _noted(config, trials, measured, {trial.text for trial in chosen.values()}))
     taken = [chosen[spec.text] for spec in specs]
-    return replace(config, objectives=tuple(t.text for t in taken), files=tuple(t.file for t in taken if t.file))
+    chosen_config = replace(
+        config, objectives=tuple(t.text for t in taken), files=tuple(t.file for t in taken if t.file)
+    )
+    return chosen_config, {f"tuning: {label}": reason for label, reason in failed.items()}
 
 
 def _measured(folder: Path, text: str) -> Json:
@@ -146,7 +153,8 @@ def _measured(folder: Path, text: str) -> Json:
         return {**nothing, "status": "failed", "reason": f"{unusable:.1%} of the judge's answers were unusable"}
     scores = np.array([[verdict.score] for verdict in match.verdicts])
     found = interval(scores, np.random.default_rng(derive(0, f"tuning/{text}")), bounds=(0, 1))
-    return {"value": found.value, "low": found.low, "high": found.high, "status": "done", "reason": None}
+    ends = {"value": found.value, "low": found.low, "high": found.high}
+    return {**ends, "prompts": len(match.verdicts), "status": "done", "reason": None}
 
 
 def _noted(config: Config, trials: Sequence[Trial], measured: Json, chosen: set[str]) -> Json:
@@ -165,7 +173,7 @@ def _noted(config: Config, trials: Sequence[Trial], measured: Json, chosen: set[
         "folder": FOLDER,
         "grid": parse_grid(config.tune),
         "seed": SEED,
-        "prompts": config.held_back,
+        "prompts": max(found.get("prompts", 0) for found in measured.values()),
         "judge": name + (f":{argument}" if argument else ""),
         "trials": entries,
     }
@@ -175,8 +183,8 @@ def at_the_edge(noted: Json) -> list[str]:
     """A sentence for each end of the grid that was chosen: beyond it there may be a better value."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for name, values in noted["grid"].items():
-        if {"true", "false"} & {value.lower() for value in values} or len(values) == 1:
-            continue  # nothing lies beyond them
+        if len(values) == 1 or not all(_is_number(value) for value in values):
+            continue  # of names and truth values nothing lies beyond
         ordered = sorted(values, key=float)
         for trial in noted["trials"]:
             value = trial["point"][name]
@@ -187,3 +195,11 @@ def at_the_edge(noted: Json) -> list[str]:
         f"tuning chose {name}={value}, the {end} of the grid, for {', '.join(specs)}: a wider grid may do better"
         for (name, value, end), specs in found.items()
     ]
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True

@@ -105,7 +105,7 @@ class World:
             "judge_lm": judge_lm,
             "reference_samples": own_samples,
             "best_of": digest("best of", own_samples, optimised, self.config.best_of),
-            "held_out": digest("held out", data),
+            "held_out": digest("held out", data, self.benchmark.eval_prompts),
             "tasks": digest("tasks", self._capability_key),
             "capability": digest("capability", data, self._capability_key),
         }
