@@ -204,6 +204,19 @@ def test_progress_is_of_all_comparisons() -> None:
     assert heard == [(0.375, "comparison 2 of 4  12 of 24 questions")]
 
 
+def test_the_one_who_is_named_first_wins_where_his_reward_is_higher(finished: Path) -> None:
+    run = read_json(finished / "run.json")
+    for first, second in roster(finished).pairings(1):
+        if second == run["chosen"]:
+            continue
+        match = read_match(finished / run["judges"]["gold"], first, second)
+        assert match is not None
+        for verdict, ours, theirs in zip(
+            match.verdicts, read_jsonl(finished / first), read_jsonl(finished / second), strict=True
+        ):
+            assert verdict == by_score(ours["reward"], theirs["reward"])
+
+
 def test_missing_samples_are_passed_over(copied: Path) -> None:
     found = roster(copied)
     cell = next(cell for cell in found.run["cells"] if cell["spec"] == "dpo")

@@ -14,11 +14,15 @@ import pytest
 
 from alignbench.judge import Usage
 from alignbench.report import judging, write_report
+from alignbench.report.marks import mark_lines
 from alignbench.report.page import TEMPLATES
+from alignbench.report.page_alternatives import describe
 from alignbench.report.page_plots import TEXTS as PLOTS
 from alignbench.report.page_samples import DISPUTED, FIRST, read_verdict
 from alignbench.report.store import read_store
 from alignbench.report.tables import build
+from alignbench.report.text import count
+from alignbench.results import read_json, write_json
 from tests.html_page import Element, parse, squeezed
 from tests.synthetic import Synthetic
 from tests.synthetic_store import write_store
@@ -156,6 +160,37 @@ def test_every_column_of_the_table_is_explained(whole: tuple[Path, Json, Element
     assert {"tie", "contradiction", "refused", "unparsed", "unanswered"} <= set(words)
 
 
+def test_the_marks_of_the_table_are_explained_below_it(whole: tuple[Path, Json, Element]) -> None:
+    _, summary, page = whole
+    legend = mark_lines(summary)
+    said = [squeezed(li.text) for li in page.all("li")]
+    assert legend and [line for line in said if line in map(squeezed, legend)] == [squeezed(line) for line in legend]
+
+
+def test_what_is_better_the_lower_it_is_is_called_so(tmp_path: Path) -> None:
+    folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0,), prompts=6, pairs=2, capability=True))
+    for path in (folder / "stages/capability-l1/result.json", next(folder.glob("cells/*/seed-0/capability-l1.json"))):
+        found = read_json(path)
+        metrics = found["tasks"]["reviews_grammar"]["metrics"]
+        ppl = metrics["acc"] | {"value": 20.0, "higher_is_better": False}
+        found["tasks"]["reviews_lm"] = {"metrics": {"ppl": ppl}, "version": 1, "n_shot": 0, "samples": []}
+        write_json(path, found)
+    summary = write_report(folder)
+    page = parse((folder / "report.html").read_text(encoding="utf-8"))
+    heads = [squeezed(th.text) for table in page.all("table") for th in table.all("thead")[0].all("th")]
+    for task, better in (("reviews_grammar", False), ("reviews_lm", True)):
+        own = [head for head in heads if head.startswith(task)]
+        assert len(own) == 2 and all(("lower is better" in head) == better for head in own), own
+    meanings = {squeezed(dt.text): squeezed(dd.text) for dt, dd in zip(
+        page.classed("glossary")[0].all("dt"), page.classed("glossary")[0].all("dd"), strict=True
+    )}  # fmt: skip
+    assert "below zero, alignment has cost" in meanings["reviews_grammar"]
+    assert "above zero, alignment has cost" in meanings["reviews_lm"]
+    assert "reviews_lm ppl changed by +0.0000 [-0.0615, 0.0615], lower is better" in describe("capability", summary)
+    text = (folder / "table.md").read_text()
+    assert "reviews\\_lm (change in ppl, lower is better)" in text and "one standard error, lower is better)" in text
+
+
 def _scores(folder: Path, position: int) -> list[list[float]]:
     """Each spec's scores by the three judges, read from the files of verdicts again."""
     store = read_store(folder)
@@ -211,9 +246,11 @@ def test_costs_and_what_was_left_open_are_told(whole: tuple[Path, Json, Element]
     tables = {squeezed(table.all("caption")[0].text): table for table in page.all("table")}
     used = summary["judges"]["lm"]["usage"]
     (row,) = tables["What the judges cost"].all("tbody")[0].all("tr")
-    assert f"{used['retries']:.3g}" == squeezed(row.all("td")[2].text)
-    assert f"{used['cost']:.4f}" == squeezed(row.all("td")[5].text)
     counts = summary["judges"]["lm"]["answers"]
+    assert squeezed(row.all("td")[0].text) == count(sum(counts.values()))
+    assert squeezed(row.all("td")[1].text) == count(used["questions"])
+    assert f"{used['retries']:.3g}" == squeezed(row.all("td")[3].text)
+    assert f"{used['cost']:.4f}" == squeezed(row.all("td")[6].text)
     assert counts["unparsed"] > 0
     said = f"lm: {counts['unparsed']:,} of {sum(counts.values()):,} answers unparsed"
     assert said in [squeezed(li.text) for li in page.all("li")]

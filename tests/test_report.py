@@ -235,6 +235,39 @@ def test_runs_stand_side_by_side(tmp_path: Path) -> None:
     assert not (first / "summary.json").exists()  # a comparison leaves the runs alone
 
 
+def test_figures_of_different_judges_say_whose_they_are(tmp_path: Path) -> None:
+    what = Synthetic(specs=("dpo",), seeds=(0, 1), prompts=6, pairs=4)
+    first, second = write_store(tmp_path / "a", what), write_store(tmp_path / "b", what)
+    write_json(second / "run.json", read_json(second / "run.json") | {"headline": "reward", "benchmark": "essays"})
+    both = compare([first, second])
+    folder = Path(both["folder"])
+    with (folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["run"], r["headline"], r["agreement_judge"], r["benchmark"]) for r in rows] == [
+        ("a", "gold", "lm", "reviews")
+    ] * 2 + [("b", "reward", "lm", "essays")] * 2
+    head, _, *lines = (folder / "table.md").read_text().splitlines()[:6]
+    assert (
+        head.startswith("| spec | judged by | win rate (judge of the row's run) |") and "agreement (judge lm)" in head
+    )
+    assert [line.split(" | ")[1] for line in lines] == ["gold, on reviews"] * 2 + ["reward, on essays"] * 2
+    write_json(second / "run.json", read_json(first / "run.json"))
+    header = (Path(compare([first, second])["folder"]) / "table.md").read_text().splitlines()[0]
+    assert "win rate (judge gold)" in header and "judged by" not in header  # nothing differs
+
+
+def test_a_partial_row_counts_the_seeds_that_were_evaluated(tmp_path: Path) -> None:
+    """Also where its KL is not finite."""
+    folder = write_store(tmp_path, Synthetic(specs=("dpo",), prompts=6, pairs=4, failed=[("dpo", 1)]))
+    for path in folder.glob("cells/*/seed-*/evaluations/e1.json"):
+        evaluation = read_json(path)
+        evaluation["values"]["kl"] = None
+        write_json(path, evaluation)
+    summary = summarise(folder)
+    assert summary["rows"][0]["kl"] is None
+    assert "| dpo (2 of 3 seeds) |" in as_markdown(summary)
+
+
 def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
     folder = write_store(tmp_path / "a", Synthetic(specs=("dpo",), seeds=(0,), prompts=4, pairs=2))
     with pytest.raises(InputError, match="given twice"):

@@ -56,7 +56,10 @@ def test_the_change_is_paired_by_document(tmp_path: Path) -> None:
     assert found["ppl"]["high"] == pytest.approx(1 + 0.5 * scipy.stats.norm.ppf(0.975))
     text = as_markdown(summary)
     assert "grammar (change in acc)" in text and "| -0.250 [" in text
-    assert "grammar, ppl (n = 8, ± one standard error): reference 20.0000 ± 0.3000; dpo +1.0000 ± 0.5000" in text
+    assert (
+        "grammar, ppl (n = 8, ± one standard error, lower is better): reference 20.0000 ± 0.3000; dpo +1.0000 ± 0.5000"
+        in text
+    )
 
 
 def test_seeds_are_averaged_and_their_variance_counts(tmp_path: Path) -> None:

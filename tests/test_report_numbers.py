@@ -16,7 +16,7 @@ from alignbench.report.curves import curve
 from alignbench.report.store import read_store
 from alignbench.results import read_json, read_jsonl, write_jsonl
 from tests.synthetic import Synthetic
-from tests.synthetic_judging import match_path, write_held_out, write_verdicts
+from tests.synthetic_judging import match_path, write_verdicts
 from tests.synthetic_store import (
     CURVE_STEPS,
     as_markdown,
@@ -182,77 +182,3 @@ def test_a_large_difference_is_significant(tmp_path: Path) -> None:
     summary = summarise(folder)
     assert summary["comparisons"][0]["significant"]
     assert re.search(r"good - bad: \+0\.[0-9]+ .*, significant", without_style(printed(summary)))
-
-
-@pytest.fixture
-def held_out(tmp_path: Path) -> Json:
-    """Four held-out pairs worked by hand, beside a run of one spec."""
-    folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0,), prompts=6, pairs=4))
-    votes = [[True, True], [True, False], [False, False], [True, True]]
-    triples = {
-        # `reward` prefers chosen three times of four, `lm` names whatever it is shown first
-        "reward": [["first", "first", 1.0]] * 3 + [["second", "second", -1.0]],
-        "lm": [["first", "second", 0.0]] * 4,
-    }
-    write_held_out(folder, votes, [1.0, 0.5, -0.2, 2.0], triples)
-    return summarise(folder)
-
-
-def test_agreement_on_held_out_pairs_by_hand(held_out: Json) -> None:
-    summary = held_out
-    human = summary["human_human"]
-    assert human["raw"]["value"] == pytest.approx(3 / 4)
-    assert human["kappa"]["value"] == pytest.approx(1 / 2)  # chance is 1/2 in positions
-    assert summary["human_gold"]["raw"]["value"] == pytest.approx(7 / 8)
-    reward = summary["judges"]["reward"]["held_out"]
-    assert reward["against_gold"]["raw"]["value"] == pytest.approx(2 / 4)
-    assert reward["against_labels"]["raw"]["value"] == pytest.approx(3 / 8)  # votes it shares: 2, 1, 0 and 0 of 8
-    assert reward["self"]["position_bias"]["value"] == 0
-    assert summary["judges"]["gold"]["held_out"]["against_labels"] is None
-
-
-def test_a_judge_that_names_what_it_reads_first_is_found_out(held_out: Json) -> None:
-    summary = held_out
-    lm = summary["judges"]["lm"]["held_out"]
-    assert lm["self"]["position_bias"]["value"] == 1
-    assert lm["self"]["self_agreement"]["value"] == 0
-    assert lm["against_gold"]["raw"]["value"] == pytest.approx(1 / 2)
-    assert lm["against_gold"]["kappa"]["value"] == pytest.approx(0)
-
-
-def test_perfect_agreement_has_an_interval(tmp_path: Path) -> None:
-    """Four pairs of four: the exact binomial bound, .025^(1/4) = .398; both orders of a pair are no eight chances."""
-    folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0,), prompts=6, pairs=4))
-    write_held_out(folder, [[True]] * 4, None, {"reward": [["first", "first", 1.0]] * 4})
-    raw = summarise(folder)["judges"]["reward"]["held_out"]["against_labels"]["raw"]
-    assert (raw["value"], raw["high"], raw["n"]) == (1, 1, 8)
-    assert raw["low"] == pytest.approx(0.025**0.25)
-
-
-def test_ties_are_counted_and_left_out(tmp_path: Path) -> None:
-    folder = write_store(tmp_path, Synthetic(specs=("dpo",), seeds=(0,), prompts=6, pairs=4))
-    verdicts = {
-        "reward": [["tie", "tie", 0.0], ["first", "first", 1.0], ["first", "first", 1.0], ["second", "second", -1.0]]
-    }
-    write_held_out(folder, [[True]] * 4, None, verdicts)
-    found = summarise(folder)["judges"]["reward"]["held_out"]["against_labels"]
-    assert found["raw"]["value"] == pytest.approx(2 / 4)
-    assert found["without_ties"]["raw"]["value"] == pytest.approx(2 / 3)
-    assert found["ties"] == pytest.approx(1 / 4)
-
-
-def test_an_unusable_answer_agrees_with_nothing(tmp_path: Path) -> None:
-    """Not with a tie of gold either, although it scores as one."""
-    what = Synthetic(specs=("dpo",), seeds=(0,), prompts=4, pairs=2)
-    folder = write_store(tmp_path, what)
-    ours = [["unparsed", "refused"], ["tie", "tie"], ["first", "first"], ["first", "unparsed"]]
-    gold = [["tie", "tie"], ["tie", "tie"], ["first", "first"], ["first", "first"]]
-    for judge, outcomes in (("lm", ours), ("gold", gold)):
-        write_verdicts(folder, what, judge, "dpo", "reference", 0, [[*pair, None] for pair in outcomes])
-    summary = summarise(folder)
-    assert rows_of(summary)["dpo"]["judge_agreement"]["value"] == pytest.approx(5 / 8)
-    found = summary["judges"]["lm"]["against"]["gold"]
-    assert found["raw"]["value"] == pytest.approx(5 / 8)
-    assert found["ties"] == pytest.approx(5 / 8)
-    assert found["without_ties"]["raw"]["value"] == 1
-    assert summary["judges"]["lm"]["unusable"] == pytest.approx(3 / 8)

@@ -13,8 +13,8 @@ import scipy.optimize
 
 from alignbench.matches import match_file, read_match
 from alignbench.report import judging, write_report
-from alignbench.results import read_json, read_jsonl, write_jsonl
-from tests.synthetic import Synthetic, player_file
+from alignbench.results import read_json, read_jsonl, write_json, write_jsonl
+from tests.synthetic import CHOSEN, Synthetic, player_file
 from tests.synthetic_judging import match_path, write_verdicts
 from tests.synthetic_store import as_markdown, rows_of, summarise, write_store
 
@@ -107,13 +107,49 @@ def test_a_judge_that_has_judged_a_part_says_so(tmp_path: Path) -> None:
     lm = summary["judges"]["lm"]
     assert lm["win_rate"]["kto"] is None
     assert lm["win_rate"]["dpo"]["per_seed"][1] is None and lm["win_rate"]["dpo"]["n"] == 8
-    assert lm["missing"] == ["dpo against the reference, seed 1", "kto against the reference, seed 0, 1"]
+    assert lm["missing"] == [
+        "dpo against the reference, seed 1", "kto against the reference, seed 0, 1", "dpo against kto, seed 0, 1",
+        "kto against ppo, seed 0, 1",
+    ]  # fmt: skip
     assert summary["head_to_head"]["lm"]["win_rate"][0][1] is None
     assert summary["head_to_head"]["lm"]["strengths"] == [None] * 4  # kto met nobody
     assert summary["head_to_head"]["gold"]["strengths_seeds"] == [0, 1]
     assert "lm has not compared kto against the reference, seed 0, 1" in as_markdown(summary)
     assert rows_of(summary)["kto"]["judge_agreement"] is None
     assert summary["judges"]["gold"]["missing"] == []
+
+
+def test_what_no_judge_has_compared_is_missing_too(tmp_path: Path) -> None:
+    """Of what the run compares and whose files are there; and nothing else."""
+    what = Synthetic(specs=("dpo", "kto"), prompts=6, pairs=4, seeds=(0, 1), temperatures=(0.5,), best_of=(4,))
+    folder = write_store(tmp_path, what)
+    (folder / CHOSEN).parent.mkdir(parents=True)
+    (folder / CHOSEN).write_text("")
+    kept = [match_path(folder, what, "lm", "kto", "reference", seed).name for seed in what.seeds]
+    for path in (folder / "verdicts").glob("*/*.json"):
+        if path.parent.name != "lm-j1" or path.name not in kept:
+            path.unlink()
+    (folder / player_file(what, "best-of-4", 1)).unlink()
+    rates = ["dpo against the {}, seed 0, 1", "dpo at temperature 0.5 against the {}, seed 0, 1"]
+    rates += [line.replace("dpo", "kto") for line in rates]
+    end, each_other = "best-of-4 against the {}, seed 0", "dpo against kto, seed 0, 1"
+    reference = [*rates, "the reference at temperature 0.5 against the {}, seed 0, 1", end]
+    by = {
+        "reference": [line.format("reference") for line in reference],
+        "chosen": [
+            line.format("chosen") for line in (*rates, "the reference against the {}, seed 0, 1", *reference[4:])
+        ],
+        "each-other": [each_other],
+    }
+    expected: set[str]
+    for against in (("reference", "chosen", "each-other"), ("chosen",), ("reference", "each-other")):
+        write_json(folder / "run.json", read_json(folder / "run.json") | {"config": {"against": list(against)}})
+        judges = summarise(folder)["judges"]
+        expected = {line for kind in against for line in by[kind]} | {"the held-out pairs"}
+        # what one judge has compared, every judge might have
+        assert set(judges["gold"]["missing"]) == expected | {"kto against the reference, seed 0, 1"}
+        assert set(judges["lm"]["missing"]) == expected - {"kto against the reference, seed 0, 1"}
+        assert len(judges["gold"]["missing"]) == len(set(judges["gold"]["missing"]))
 
 
 def test_unanswered_questions_leave_no_rate_and_are_counted(tmp_path: Path) -> None:

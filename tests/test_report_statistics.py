@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
 
-from alignbench import stats
 from alignbench.judge import Usage
 from alignbench.matches import Match, held_out_names, write_match
 from alignbench.records import Verdict
 from alignbench.report import judging
 from alignbench.report.marks import mark_lines, with_marks
 from alignbench.results import read_json, read_jsonl, write_json, write_jsonl
-from tests.synthetic import HELD_OUT, Synthetic, cell_folder
+from tests.synthetic import HELD_OUT, Synthetic, cell_folder, player_file
 from tests.synthetic_judging import match_path, write_held_out, write_verdicts
 from tests.synthetic_store import as_markdown, printed, rows_of, summarise, without_style, write_store
 
@@ -93,7 +91,7 @@ def test_marks_say_whom_a_row_beats(tmp_path: Path) -> None:
 def test_long_names_are_marked_by_letters() -> None:
     names = ["dpo:beta=0.1", "kto:beta=0.1", "ppo"]
     rows = [{"spec": name, "significant_over": names[:place][::-1]} for place, name in enumerate(names)]
-    summary = {"rows": rows, "verdict": {"ranking": [{"spec": name} for name in names]}, "comparisons": [1, 2, 3]}
+    summary = {"rows": rows, "verdict": {"ranking": [{"spec": name, "tested": True} for name in names]}}
     assert [(row["marks"], row["letter"]) for row in with_marks(summary)] == [("", "a"), ("a", "b"), ("b, a", "c")]
     assert mark_lines(summary)[-1] == "letters: a dpo:beta=0.1, b kto:beta=0.1, c ppo"
 
@@ -116,10 +114,11 @@ def test_a_figure_does_not_move_because_another_is_added(tmp_path: Path) -> None
 def test_the_longer_wins_by_hand(tmp_path: Path) -> None:
     what = Synthetic(specs=("dpo",), seeds=(0,), prompts=6, pairs=4)
     folder = write_store(tmp_path, what)
-    path = evaluations(folder, what, "dpo", 0)
-    evaluation = read_json(path)
-    evaluation["values"] |= {"length": [9, 9, 9, 5, 7, 9], "reference_length": [7, 7, 7, 7, 7, 7]}
-    write_json(path, evaluation)
+    # in characters, as on held-out pairs: what the tokens are does not matter
+    for player, lengths in (("dpo", [9, 9, 9, 5, 7, 9]), ("reference", [7, 7, 7, 7, 7, 7])):
+        path = folder / player_file(what, player, 0)
+        rows = [row | {"completion": "x" * n + " "} for row, n in zip(read_jsonl(path), lengths, strict=True)]
+        write_jsonl(path, rows)
     # longer and won, longer and lost, longer and won, shorter and lost, equal, longer but undecided
     write_verdicts(folder, what, "gold", "dpo", "reference", 0, wins("+-+-+="))
     votes = [[True, True], [True, False], [False, False], [True, True]]
@@ -164,34 +163,62 @@ def test_a_spec_that_is_always_longer_is_not_identified(tmp_path: Path) -> None:
     summary = summarise(folder)
     found = rows_of(summary)["a"]["win_rate_length_controlled"]
     assert found["value"] is None and found["reason"].startswith("not identified: 100% of the pairs longer")
-    assert "a has no win rate at equal length: not identified: 100%" in as_markdown(summary)
+    text = as_markdown(summary)
+    assert "a has no win rate at equal length: not identified: 100%" in text and text.count("not identified") == 1
     assert rows_of(summary)["b"]["win_rate_length_controlled"]["value"] is not None
 
 
 # frontiers
 
 
+def write_curve(folder: Path, what: Synthetic, spec: str, points: list[tuple[float, float]]) -> None:
+    """Checkpoints of these (KL, gold reward) for every seed, the first of them at step 0."""
+    for seed in what.seeds:
+        path = folder / cell_folder(what, spec) / f"seed-{seed}" / "metrics.jsonl"
+        rows = [row for row in read_jsonl(path) if "evaluation" not in row]
+        for i, (kl, reward) in enumerate(points):
+            evaluation = {"kl": kl, "reward": reward, "proxy_reward": kl, "length": 20.0, "n": 6}
+            rows.append({"step": 10 * i, "completions": 100 * i, "evaluation": evaluation})
+        write_jsonl(path, rows)
+
+
 def test_area_and_reward_at_equal_kl_by_hand(tmp_path: Path) -> None:
-    """Rewards .5 KL and .2 KL, up to KL 4 and 3: their mean distance up to 3 is .45; at 3 they are 1.5 and .6."""
+    """Rewards .5 KL and .2 KL, measured from 1 to 4 and .75 to 3: from 1 to 3 they are .6 apart; at 3 1.5 and .6."""
     what = Synthetic(specs=("a", "b"), seeds=(0, 1), prompts=6, pairs=2)
     folder = write_store(tmp_path, what)
     for spec, slope, end in (("a", 0.5, 4.0), ("b", 0.2, 3.0)):
-        for seed in what.seeds:
-            path = folder / cell_folder(what, spec) / f"seed-{seed}" / "metrics.jsonl"
-            rows = [row for row in read_jsonl(path) if "evaluation" not in row]
-            for i in range(5):
-                kl = end * i / 4
-                evaluation = {"kl": kl, "reward": slope * kl, "proxy_reward": kl, "length": 20.0, "n": 6}
-                rows.append({"step": 10 * i, "completions": 100 * i, "evaluation": evaluation})
-            write_jsonl(path, rows)
+        write_curve(folder, what, spec, [(end * i / 4, slope * end * i / 4) for i in range(5)])
     summary = summarise(folder)
     (found,) = summary["comparisons"]
-    assert found["frontier_area"]["value"] == pytest.approx((0.5 - 0.2) * 3 / 2)
+    assert found["frontier_area"]["value"] == pytest.approx((0.5 - 0.2) * (1 + 3) / 2)
+    assert (found["frontier_area"]["kl"], found["frontier_area"]["seeds"]) == ([1.0, 3.0], [0, 1])
+    assert "at equal KL, 1.0 to 3.0 nats, +0.60 gold reward" in " ".join(without_style(printed(summary, 200)).split())
     assert found["frontier_area"]["reward"] == "reward"
     assert summary["reward_at_kl"]["at"] == pytest.approx(3.0)
     assert summary["reward_at_kl"]["specs"]["a"]["value"] == pytest.approx(1.5)
     assert summary["reward_at_kl"]["specs"]["b"]["value"] == pytest.approx(0.6)
-    assert "gold reward at a KL of 3 nats: a 1.50, b 0.60" in without_style(printed(summary, 200))
+    assert "gold reward at a KL of 3 nats (all have measured 1.0 to 3.0): a 1.50, b 0.60" in as_markdown(summary)
+
+
+def test_where_no_policy_was_measured_nothing_is_equal(tmp_path: Path) -> None:
+    """The first trained policy of a has KL 2, b ends at 1: the line from the reference to the first is no measurement.
+
+    Ending at 2.04 instead, b has KLs in common with a, though none that two digits could name.
+    """
+    what = Synthetic(specs=("a", "b"), seeds=(0, 1), prompts=6, pairs=2)
+    folder = write_store(tmp_path, what)
+    write_curve(folder, what, "a", [(0.0, 0.0), (2.01, 2.0), (4.0, 2.5)])
+    write_curve(folder, what, "b", [(0.0, 0.0), (0.5, 0.4), (1.0, 0.8)])
+    summary = summarise(folder)
+    (found,) = summary["comparisons"]
+    assert found["frontier_area"] is summary["reward_at_kl"]["at"] is None
+    assert found["frontier_reason"] == summary["reward_at_kl"]["reason"] == "no common KL was measured"
+    text = as_markdown(summary)
+    assert "nothing at equal KL: no common KL was measured" in text
+    assert "no gold reward at one KL of all specs: no common KL was measured" in text
+    write_curve(folder, what, "b", [(0.0, 0.0), (0.5, 0.4), (2.04, 0.8)])
+    found = summarise(folder)["reward_at_kl"]
+    assert (found["at"], found["range"], found["specs"]["b"]["value"]) == (2.04, [2.01, 2.04], pytest.approx(0.8))
 
 
 # usage
@@ -213,7 +240,11 @@ def test_usage_is_the_sum_over_all_matches(tmp_path: Path) -> None:
     assert summary["judges"]["gold"]["usage"] is None
     assert sum(summary["judges"]["lm"]["answers"].values()) == 20 * (matches - 1) + 2 * 4
     shown = " ".join(without_style(printed(summary, 200)).split())
-    asked = "lm over the whole run: 340 questions (85 answered before), 17k tokens read, 340 written, cost 8.5"
+    answers = sum(summary["judges"]["lm"]["answers"].values())
+    asked = (
+        f"lm over the whole run: {answers} answers, 340 asked, repeats included (85 answered before), "
+        "17k tokens read, 340 written, cost 8.5"
+    )
     assert asked in shown
 
 
@@ -239,4 +270,9 @@ def test_holm_of_the_rows_against_the_reference(tmp_path: Path) -> None:
         assert row["against_reference"]["p"] == pytest.approx(2 / 64)
         assert row["against_reference"]["p_holm"] == pytest.approx(len(specs) * 2 / 64)
         assert row["better_than_reference"] is better
-    assert stats.holm([0.5])[0] == 0.5 and scipy.stats.binomtest(6, 6).pvalue == 2 / 64
+    for spec, outcomes in (("b", "+++++-"), ("c", "+++---")):  # 14/64 and 1 by sign-flip
+        write_verdicts(folder, what, "gold", spec, "reference", 0, wins(outcomes))
+    rows = rows_of(summarise(folder))
+    assert [rows[spec]["against_reference"]["p"] for spec in "abc"] == pytest.approx([2 / 64, 14 / 64, 1])
+    # the smallest three times, the next twice, the last once
+    assert [rows[spec]["against_reference"]["p_holm"] for spec in "abc"] == pytest.approx([6 / 64, 28 / 64, 1])

@@ -121,9 +121,10 @@ def test_two_and_many_that_cannot_be_told_apart() -> None:
 )
 def test_one_spec_is_held_against_the_reference(rate: float, against: dict[str, Json], verb: str) -> None:
     shown = f"win rate {rate:.3f} [{rate - 0.05:.3f}, {rate + 0.05:.3f}]."
-    assert said(summary_of({"dpo": rate}, {}), against) == (
-        f"dpo {verb} the reference at n = 768 (256 prompts x 3 seeds): {shown}"
-    )
+    p = against["dpo"]["p_holm"]
+    found = verdict(summary_of({"dpo": rate}, {}), against)
+    assert found["sentence"] == f"dpo {verb} the reference at n = 768 (256 prompts x 3 seeds), p{p_value(p)}: {shown}"
+    assert "p of the paired test, which decides; the interval beside it is 95 %" in found["basis"]
 
 
 def test_one_seed_is_conditional_on_it() -> None:
@@ -141,11 +142,60 @@ def test_what_is_missing_is_said() -> None:
     assert "ppo beats dpo at n = 512 (256 prompts x 2 seeds)" in text
     assert text.endswith("kto has no result; dpo lacks seed 1.")
     rates = {"dpo": 0.6, "ppo": 0.7, "kto": 0.65}
-    apart = summary_of(rates, {("dpo", "ppo"): 0.3, ("ppo", "kto"): 0.3}, gone={"dpo": [0], "kto": [1, 2]})
+    p = {("dpo", "ppo"): 0.3, ("ppo", "kto"): 0.3}
+    apart = summary_of(rates, p, seeds=range(5), gone={"dpo": [0, 1], "kto": [2, 3, 4]})
     text = said(apart, over(["dpo", "ppo", "kto"]))
-    assert "n = 256 to 512 (256 prompts x 1 to 2 seeds)" in text
+    assert "n = 512 to 768 (256 prompts x 2 to 3 seeds)" in text
     assert "dpo and kto have no seed in common and were not compared" in text
     assert "ppo cannot be told apart from kto or dpo" in text
+    apart = summary_of(rates, p, seeds=range(5), gone={"dpo": [0], "kto": [2, 3, 4]})
+    assert "dpo and kto have one seed in common and were not tested against each other" in said(apart, over([*rates]))
+    none: dict[str, float | None] = {"dpo": 0.6, "ppo": 0.7}
+    assert said(summary_of(none, {}, gone={"dpo": [0], "ppo": [1]}), over([*none])).startswith(
+        "ppo and dpo were not tested against each other: they have one seed in common."
+    )
+    assert said(summary_of(none, {}, gone={"dpo": [0], "ppo": [1, 2]}), over(["dpo"])).startswith(
+        "ppo and dpo were not compared: they have no seed in common."
+    )
+
+
+def test_one_seed_of_several_claims_nothing() -> None:
+    rates: dict[str, float | None] = {"dpo": 0.6, "ppo": 0.7, "kto": 0.9}
+    short = summary_of(rates, {("dpo", "ppo"): 0.01}, gone={"kto": [0, 2]})
+    found = verdict(short, over(["dpo", "ppo"]))
+    assert found["sentence"] == (
+        "ppo beats dpo at n = 768 (256 prompts x 3 seeds), p = .010. ppo and dpo beat the reference, p ≤ .010. "
+        "kto has one seed only (1): not tested against the others or the reference."
+    )
+    assert [(row["spec"], row["tested"]) for row in found["ranking"]] == [("kto", False), ("ppo", True), ("dpo", True)]
+    alone = summary_of({"kto": 0.9}, {}, gone={"kto": [0, 2]})
+    assert said(alone, {}) == (
+        "kto was not tested against the reference at n = 256 (256 prompts, conditional on seed 1): "
+        "win rate 0.900 [0.850, 0.950]. kto has one seed only (1): not tested against the reference."
+    )
+    assert verdict(alone, {})["basis"] == ""
+
+
+@pytest.mark.parametrize(
+    ("against", "expected"),
+    [
+        (over(["a"], ["b", "c", "d", "e"]), "a beats the reference, p = .010; b, c, d and e cannot be told apart from"),
+        (over([], ["a", "b"], ["c"]), "a and b cannot be told apart from the reference, p ≥ .20; c loses to it"),
+        (over([], [], ["a"]), "a loses to the reference, p = .010."),
+        (over([], ["a", "b"]), "a and b cannot be told apart from the reference, p ≥ .20."),
+        ({}, ""),
+    ],
+)
+def test_those_that_were_not_tested_are_among_no_others(against: dict[str, Json], expected: str) -> None:
+    """`f` was not: neither "all" nor "the other four" may take it in."""
+    found = verdict(summary_of(dict.fromkeys("abcdef", 0.6), {}, gone={"f": [0, 1]}), against)["reference"]
+    assert found.startswith(expected) and bool(found) == bool(expected)
+
+
+def test_the_basis_names_both_families() -> None:
+    p = {("dpo", "kto"): 0.003, ("dpo", "ppo"): 0.31, ("kto", "ppo"): 0.0004}
+    text = verdict(summary_of({"dpo": 0.69, "kto": 0.6, "ppo": 0.7}, p), over(["dpo", "kto", "ppo"]))["basis"]
+    assert "p after Holm over 3 pairs" in text and "p after Holm over 3 specs, apart from the pairs" in text
 
 
 def test_without_a_headline_there_is_no_verdict() -> None:

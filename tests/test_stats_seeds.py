@@ -14,6 +14,7 @@ from alignbench.stats import (
     reward_at_kl,
     seeds,
 )
+from alignbench.stats.frontier import common_kl
 
 from .test_stats import ends
 
@@ -152,6 +153,14 @@ def test_no_common_range(rng: np.random.Generator) -> None:
     low, high = np.array([[0.0, 1], [0, 2]]), np.array([[1.0, 3], [1, 3]])
     assert frontier_area((low, low), (high, high), rng) is None  # they touch in a point, one seed's
     assert frontier_area(([[1]], [[5]]), ([[1]], [[4]]), rng) is None
+
+
+def test_the_kl_in_common() -> None:
+    a, b = [[2.0, 1, 4], [5, 3, 0.5]], [[0.7, 3.5, 2], [1.5, 6, 2]]
+    assert common_kl(a, b) == (1.5, 3.5)  # the latest start and the earliest end, of any seed of any curve
+    assert common_kl(a) == (1, 4)
+    assert common_kl([[1, 2]], [[2, 3]]) == (2, 2)
+    assert common_kl([[1, 2]], [[2.1, 3]]) is None
 
 
 def test_reward_at_matched_kl(rng: np.random.Generator) -> None:

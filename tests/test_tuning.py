@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 
 from alignbench.errors import InputError, TrainingError
 from alignbench.matches import Match, match_file, read_match, write_match
-from alignbench.plugins import parse_objectives
+from alignbench.plugins import create_benchmark, parse_objectives
 from alignbench.records import Verdict
 from alignbench.results import read_json, read_jsonl
 from alignbench.run import Config
+from alignbench.run.prompts import evaluation_prompts
 from alignbench.run.tuning import SEED, at_the_edge, parse_grid, trial_config, trials_of, tuned
 from tests.test_run import LOSS, TINY, config, go
 
@@ -188,6 +190,20 @@ def test_a_choice_at_the_end_of_the_grid_is_said() -> None:
         "tuning chose learning_rate=1e-2, the largest of the grid, for dpo, kto: a wider grid may do better",
         "tuning chose beta=0.1, the smallest of the grid, for kto: a wider grid may do better",
     ]
+
+
+def test_prompts_are_dealt_out_once(tmp_path: Path) -> None:
+    """Also where so few are there that the comparison would reach those of the trials."""
+    rows = [{"prompt": f"q{i}", "chosen": "good", "rejected": "bad"} for i in range(9)]
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("data", "eval_data")}
+    files["data"].write_text("".join(json.dumps({**row, "prompt": f"t{row['prompt']}"}) + "\n" for row in rows))
+    files["eval_data"].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    benchmark = create_benchmark(f"files:data={files['data']}:eval_data={files['eval_data']}").plugin
+    wanted = tuned_config(tmp_path, held_back=4)
+    trial = replace(wanted, tuning_prompts=4, held_back=0)
+    own, tried = (evaluation_prompts(benchmark, c, lambda prompt: True, 64) for c in (wanted, trial))
+    assert len(own) == 5 and len(tried) == 4 and not set(own) & set(tried)
+    assert own == tuple(benchmark.prompts("eval")[:5])
 
 
 def test_too_many_tuning_prompts_are_refused(tmp_path: Path) -> None:

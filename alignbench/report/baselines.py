@@ -22,7 +22,7 @@ def baselines(contests: Contests, reference: Json) -> list[Json]:
     """
     own = {name: reference[name] for name in ("reward", "proxy_reward", "length")}
     kl = {"value": 0.0, "bound": False, "unit": "nats per completion", "method": "by definition"}
-    unfinished = _measured(contests.store, REFERENCE)["unfinished"]
+    unfinished = measured(contests.store, REFERENCE)["unfinished"]
     first = {"spec": REFERENCE, "n": None, "kl": kl, **own, "unfinished": unfinished}
     rows = [first, *(_best_of(contests.store, n) for n in contests.store.best_of)]
     return [row for row in (row | _rates(contests, row["spec"]) for row in rows) if _known(row)]
@@ -36,11 +36,11 @@ def _known(row: Json) -> bool:
 
 def _best_of(store: Store, n: int) -> Json:
     kl = {"value": stats.best_of_n_kl(n), "bound": True, "unit": "nats per completion", "method": BOUND}
-    return {"spec": best_of(n), "n": n, "kl": kl, **_measured(store, best_of(n))}
+    return {"spec": best_of(n), "n": n, "kl": kl, **measured(store, best_of(n))}
 
 
-def _measured(store: Store, player: str) -> Json:
-    """The means over its samples; None where they lack a quantity."""
+def measured(store: Store, player: str, bootstrap: bool = False) -> Json:
+    """The means over its samples, of every seed that it has; None where they lack a quantity."""
     rows = {seed: found for seed in store.seeds if (found := store.rows(player, seed))}
     result: Json = {}
     for name, unit in UNITS.items():
@@ -52,7 +52,7 @@ def _measured(store: Store, player: str) -> Json:
         shown = np.array(values, dtype=np.float64)
         bounds = (0.0, 1.0) if name == "unfinished" else None
         shown = 1 - shown if name == "unfinished" else shown
-        result[name] = metric(shown, list(rows), store.seeds, unit, f"{player}/{name}", bounds, bootstrap=False)
+        result[name] = metric(shown, list(rows), store.seeds, unit, f"{player}/{name}", bounds, bootstrap)
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -16,7 +17,11 @@ SEEDS_FOR_SHAPE = 5  # from so many seeds on, figures of the distribution over s
 
 
 def comparisons(store: Store, judges: Json) -> list[Json]:
-    """All pairs of rows on the headline win rate, on the seeds that both have, Holm-adjusted together."""
+    """All pairs of rows on the headline win rate, on the seeds that both have, Holm-adjusted together.
+
+    In a run of several seeds a pair that shares only one is left out: its test would know nothing of the variance
+    between seeds, and so claim more than those of whole pairs.
+    """
     found = [result for a, b in combinations(_usable(store, judges), 2) if (result := _compare(store, a, b))]
     for result in found:
         # The size that Holm's procedure asks of the pair with the smallest p: it leaves no pair with less.
@@ -34,11 +39,16 @@ def _usable(store: Store, judges: Json) -> list[CellRecord]:
     return [cell for cell in store.cells if (rates.get(cell.spec) or {}).get("value") is not None]
 
 
+def enough(seeds: Collection[int], of_run: Sequence[int]) -> bool:
+    """Whether these seeds can carry a claim: two of them, or the one of a run that has no other."""
+    return len(seeds) >= min(2, len(of_run))
+
+
 def _compare(store: Store, a: CellRecord, b: CellRecord) -> Json | None:
     judge = store.run["headline"]
     both = [matches_of(cell, judge) for cell in (a, b)]
     shared = [seed for seed in store.seeds if all(seed in found for found in both)]
-    if not shared:
+    if not enough(shared, store.seeds):
         return None
     first, second = (scores({seed: found[seed] for seed in shared}) for found in both)
     name = f"{a.spec}/{b.spec}/{judge}"
@@ -79,19 +89,21 @@ def interquartile_mean(rate: Json | None, name: str) -> Json | None:
 
 
 def over_reference(store: Store, judges: Json) -> dict[str, Json]:
-    """Which rows' headline win rates differ from 1/2: `better` or `worse` where the 95 % interval leaves it out.
+    """Which rows' headline win rates differ from 1/2: `better` or `worse` by the test that decides about pairs.
 
-    Of several rows that would be a wrong claim more often than once in twenty, so their tests are Holm-adjusted too.
+    Of several rows a claim would be wrong more often than once in twenty, so their tests are Holm-adjusted too, in a
+    family of their own. A row that has too few seeds for a claim (see `comparisons`) has no entry.
     """
     judge = store.run["headline"]
-    rates = judges.get(judge, {}).get("win_rate", {})
     found: dict[str, Json] = {}
     for cell in _usable(store, judges):
-        won = scores(matches_of(cell, judge)).T
+        matches = matches_of(cell, judge)
+        if not enough(matches, store.seeds):
+            continue
+        won = scores(matches).T
         tested = stats.paired_difference(won, np.full_like(won, 0.5), generator(f"{cell.spec}/{judge}/half"))
-        found[cell.spec] = {"p": tested.p_headline}
-    for (spec, result), adjusted in zip(found.items(), stats.holm([each["p"] for each in found.values()]), strict=True):
-        low, high = rates[spec]["low"], rates[spec]["high"]
-        clear = low is not None and (adjusted < ALPHA or len(found) == 1)
-        result |= {"p_holm": float(adjusted), "better": bool(clear and low > 0.5), "worse": bool(clear and high < 0.5)}
+        found[cell.spec] = {"p": tested.p_headline, "difference": tested.value}
+    for result, adjusted in zip(found.values(), stats.holm([each["p"] for each in found.values()]), strict=True):
+        gain, clear = result.pop("difference"), bool(adjusted < ALPHA)
+        result |= {"p_holm": float(adjusted), "better": clear and gain > 0, "worse": clear and gain < 0}
     return found

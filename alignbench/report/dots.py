@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from ..results import Json
 from .style import COLOURS, GREY, Look, caption, error_bars, figure, label, looks
-from .text import duration, number
+from .text import duration, lower, number
 
 Row = tuple[str, Json | None]  # a name and its metric
 
@@ -165,8 +165,9 @@ def capability(summary: Json, path: Path) -> Path | None:
             _dots(axes, [spec for spec, _ in rows], {metric: found})
             axes.axvline(0, color=GREY, linewidth=1, linestyle="--", zorder=1)
             axes.set_title(label(task, 38), loc="left")
-            value = reference[task][metric]["value"]
-            axes.set_xlabel(label(f"change in {metric} (reference: {number(value, 3)})", 52))
+            own = reference[task][metric]
+            better = lower(own["higher_is_better"])
+            axes.set_xlabel(label(f"change in {metric}{better} (reference: {number(own['value'], 3)})", 52))
         for axes in grid[len(series) :]:
             axes.set_visible(False)
         caption(drawn, "Policy minus reference, the mean over seeds. Intervals of 95 %.")

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import stats
 from ..results import Json
+from ..stats.frontier import common_kl
 from .measures import Floats, generator
 from .store import CellRecord, SeedRecord, Store
 
@@ -17,6 +18,7 @@ UNITS = {
     "proxy_reward": "reward-model score",
     "length": "tokens",
 }
+NO_COMMON = "no common KL was measured"
 
 
 def curve(store: Store, cell: CellRecord) -> list[Json]:
@@ -62,59 +64,72 @@ def reward_name(frontier: Json) -> str | None:
 
 
 def areas(store: Store, frontier: Json, compared: list[Json]) -> None:
-    """Add `frontier_area` to each comparison: the mean difference in reward over the KLs that both have reached."""
+    """Add `frontier_area` to each comparison: the mean difference in reward over the KLs that both have measured.
+
+    Its `kl` is that range, its `seeds` those that it rests on. Where there is none, `frontier_reason` says why.
+    """
     name = reward_name(frontier)
     for each in compared:
-        each["frontier_area"] = None
-        specs = (each["a"], each["b"])
-        found = None if name is None else _paths(store, {spec: frontier[spec] for spec in specs}, name)
-        if found is None or name is None:
+        each |= {"frontier_area": None, "frontier_reason": None}
+        a, b = specs = (each["a"], each["b"])
+        paths, seeds = ({}, []) if name is None else _paths(store, {spec: frontier[spec] for spec in specs}, name)
+        if name is None or not paths:
             continue
-        area = stats.frontier_area(found[each["a"]], found[each["b"]], generator(f"{'/'.join(specs)}/area"))
-        if area is not None:
-            each["frontier_area"] = area.as_dict() | {"unit": UNITS[name], "reward": name}
+        kl = common_kl(*(path[0] for path in paths.values()))
+        area = stats.frontier_area(paths[a], paths[b], generator(f"{'/'.join(specs)}/area"))
+        if area is None or kl is None:
+            each["frontier_reason"] = NO_COMMON
+        else:
+            shown = {"unit": UNITS[name], "reward": name, "kl": list(kl), "seeds": seeds}
+            each["frontier_area"] = area.as_dict() | shown
 
 
 def reward_at_kl(store: Store, frontier: Json) -> Json | None:
-    """`{"at": KL, "reward": its name, "specs": {spec: metric}}`: the reward of every spec at one KL.
+    """`{"at", "range", "reward", "seeds", "reason", "specs": {spec: metric}}`: the reward of every spec at one KL.
 
-    The KL is the largest that every seed of all of them has reached, rounded down to two digits. None with fewer than
-    two specs or without seeds that all have.
+    The KL `at` is the largest that every seed of all of them has reached, rounded down to two digits where that stays
+    in the `range` that they all have measured. Without such a range `at` is None and `reason` says so. None with fewer
+    than two specs or without seeds that all have.
     """
     name = reward_name(frontier)
-    paths = None if name is None or len(frontier) < 2 else _paths(store, frontier, name)
-    if paths is None or name is None:
+    paths, seeds = ({}, []) if name is None or len(frontier) < 2 else _paths(store, frontier, name)
+    if name is None or not paths:
         return None
-    at = _rounded_down(min(float(kl.max(axis=1).min()) for kl, _ in paths.values()))
-    found = {
-        spec: stats.reward_at_kl(*path, at, generator(f"{spec}/reward at KL")) if at > 0 else None
-        for spec, path in paths.items()
-    }
-    if not any(found.values()):
-        return None
-    specs = {spec: None if each is None else {**each.as_dict(), "unit": UNITS[name]} for spec, each in found.items()}
-    return {"at": at, "reward": name, "specs": specs}
+    kl = common_kl(*(path[0] for path in paths.values()))
+    result: Json = {"at": None, "range": None, "reward": name, "seeds": seeds, "reason": NO_COMMON, "specs": {}}
+    if kl is None:
+        return result
+    low, high = kl
+    at = rounded if (rounded := _rounded_down(high)) >= low else high
+    for spec, path in paths.items():
+        found = stats.reward_at_kl(*path, at, generator(f"{spec}/reward at KL"))
+        assert found is not None  # `at` lies in what every seed of all of them has measured
+        result["specs"][spec] = {**found.as_dict(), "unit": UNITS[name]}
+    return result | {"at": at, "range": [low, high], "reason": None}
 
 
-def _paths(store: Store, frontier: Json, name: str) -> dict[str, tuple[Floats, Floats]] | None:
-    """KL and reward, `[S, C]` each, of every spec at its checkpoints, on the seeds that all of them have.
+def _paths(store: Store, frontier: Json, name: str) -> tuple[dict[str, tuple[Floats, Floats]], list[int]]:
+    """KL and reward, `[S, C]` each, of every spec at its checkpoints, and the seeds, which all of them have.
 
-    The full evaluation is on other prompts and is left out, but where there are no checkpoints.
+    Step 0 is the reference and left out: what lies between it and the first trained policy nobody has measured. The
+    full evaluation is on other prompts and left out too. Nothing where a spec has no checkpoint, or no seed all.
     """
-    ways = {spec: [point for point in points if not point["final"]] for spec, points in frontier.items()}
-    ways = {spec: points if len(points) > 1 else frontier[spec] for spec, points in ways.items()}
+    ways = {
+        spec: [point for point in points if point["step"] > 0 and not point["final"]]
+        for spec, points in frontier.items()
+    }
     known = [
         i
         for i in range(len(store.seeds))
         if all(_finite(point[x]["per_seed"][i]) for way in ways.values() for point in way for x in ("kl", name))
     ]
-    if not known:
-        return None
+    if not known or not all(ways.values()):
+        return {}, []
 
     def rows(way: list[Json], quantity: str) -> Floats:
         return np.array([[point[quantity]["per_seed"][i] for point in way] for i in known], dtype=np.float64)
 
-    return {spec: (rows(way, "kl"), rows(way, name)) for spec, way in ways.items()}
+    return {spec: (rows(way, "kl"), rows(way, name)) for spec, way in ways.items()}, [store.seeds[i] for i in known]
 
 
 def _finite(value: float | None) -> bool:

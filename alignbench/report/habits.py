@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from ..judges.length import length
 from ..matches import total
 from ..records import Verdict
 from ..results import Json
@@ -15,17 +16,19 @@ from .judging import Ratings, held_out_verdicts, judge_quality, label_votes, raw
 from .measures import matches_of
 from .store import Store
 
+Lengths = dict[tuple[str, int], list[int]]
+
 
 def judges_of(contests: Contests) -> Json:
     """`judge_quality` and the habits of every judge of the run, the headline first."""
-    quality = judge_quality(contests.store)
+    quality, lengths = judge_quality(contests.store), _lengths(contests.store)
     for judge, found in quality.items():
         found["held_out"]["longer_wins"] = _longer_wins_held_out(contests.store, judge)
-        found.update(_habits(contests, judge))
+        found.update(_habits(contests, judge, lengths))
     return quality
 
 
-def _habits(contests: Contests, judge: str) -> Json:
+def _habits(contests: Contests, judge: str, lengths: Lengths) -> Json:
     """`answers` counts those to everything it was asked, both orders; the shares are of the rows against the reference.
 
     `usage` is None where nothing is counted; `missing` says what it has not compared.
@@ -37,7 +40,7 @@ def _habits(contests: Contests, judge: str) -> Json:
     return {
         **{kind: shown[kind] / asked if asked else None for kind in ("refused", "unparsed", "unanswered")},
         "ties": shown["tie"] / asked if asked else None,
-        "longer_wins": _longer_wins(contests, judge),
+        "longer_wins": _longer_wins(contests, judge, lengths),
         "answers": answers(played),
         "usage": None if usage is None else asdict(usage),
         "problems": list(dict.fromkeys(problem for match in played for problem in match.problems)),
@@ -71,7 +74,18 @@ def _named(player: str) -> str:
     return f"the {player}" if player in OPPONENTS else player
 
 
-def _longer_wins(contests: Contests, judge: str) -> Json | None:
+def _lengths(store: Store) -> Lengths:
+    """The characters of every sample of temperature 1, by player and seed."""
+    players = [OPPONENTS[0], *(cell.spec for cell in store.cells)]
+    files = {(player, seed): store.file(player, seed) for player in players for seed in store.seeds}
+    return {
+        key: [length(row["completion"]) for row in store.rows(*key)]
+        for key, file in files.items()
+        if file is not None and (store.folder / file).exists()
+    }
+
+
+def _longer_wins(contests: Contests, judge: str, lengths: Lengths) -> Json | None:
     """The share of its decided verdicts, on rows against the reference, that go to the longer completion.
 
     Decided: the two orders together favour one side. Lengths are in characters, as those of held-out pairs are; pairs
@@ -83,9 +97,9 @@ def _longer_wins(contests: Contests, judge: str) -> Json | None:
     seeds: list[int] = []
     for cell in contests.store.cells:
         for seed, match in matches_of(cell, judge).items():
-            ours, theirs = (_characters(contests, player, seed) for player in (cell.spec, OPPONENTS[0]))
-            if not len(match.verdicts) == len(ours) == len(theirs):
-                continue  # the samples are gone
+            ours, theirs = (lengths.get((player, seed)) for player in (cell.spec, OPPONENTS[0]))
+            if ours is None or theirs is None:
+                continue
             for place, (verdict, a, b) in enumerate(zip(match.verdicts, ours, theirs, strict=True)):
                 if a != b and verdict.score != 0.5:
                     won.append(verdict.score > 0.5)

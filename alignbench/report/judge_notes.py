@@ -25,13 +25,13 @@ def _judge(judge: Json) -> list[str]:
     ):
         if found:
             lines.append(f"{title}: {_agreement(found)}")
-    if own and judge["contradictions"]:
+    if own and (judge["contradictions"] or own["position_bias"]["value"]):
         lines.append(
             f"position bias: {estimate(own['position_bias'], 3, plus=True)} (above 0: favours the first shown); "
             f"{judge['contradictions']:.1%} contradictions"
         )
     if judge["longer_wins"]:
-        lines.append(f"the longer completion wins: {_longer(judge)}")
+        lines.append(f"the longer completion, in characters, wins: {_longer(judge)}")
     if judge["unusable"]:
         kinds = [f"{judge[kind]:.1%} {kind}" for kind in ("refused", "unparsed", "unanswered") if judge[kind]]
         lines.append(f"unusable answers: {judge['unusable']:.1%} ({', '.join(kinds)})")
@@ -50,12 +50,12 @@ def _longer(judge: Json) -> str:
 def _asked(judge: Json) -> list[str]:
     """One line with what it was asked and what that cost, of judges that count it or left something open."""
     answers, usage = judge["answers"], judge["usage"]
-    shown = []
+    total, shown = sum(answers.values()), []
     if usage:
-        shown.append(f"{usage['questions']:,} questions ({usage['cached']:,} answered before)")
+        shown.append(f"{total:,} answers")
+        shown.append(f"{usage['questions']:,} asked, repeats included ({usage['cached']:,} answered before)")
         shown.append(f"{count(usage['prompt_tokens'])} tokens read, {count(usage['completion_tokens'])} written")
         shown.append("no price known" if usage["cost"] is None else f"cost {usage['cost']:.4g}")
-    total = sum(answers.values())
     shown += [f"{answers[k]:,} of {total:,} answers {k}" for k in ("refused", "unparsed", "unanswered") if answers[k]]
     return [f"over the whole run: {', '.join(shown)}"] if shown else []
 

@@ -123,12 +123,13 @@ def mean(values: Floats, of: Ratings, purpose: str, bounds: tuple[float, float])
     scores = value + (sums - value * counts) / counts.mean()
     rng = generator(purpose)
     if np.ptp(values) == 0:  # rounding must not show as variance
-        return stats.interval(np.full(shape, values[0]), rng, bounds=bounds).as_dict() | n
+        found = stats.interval(np.full(shape, values[0]), rng, bounds=bounds).as_dict() | n
+        return _by(of, found) if of.seeds is None else found
     if seeds == 1:
         found = stats.agreement_interval(
             values, values, lambda a, _: float(a.mean()), rng, of.clusters, resamples=RESAMPLES
         ).as_dict()
-        return found | {"method": found["method"] + _condition(of.seeds)}
+        return _by(of, found)
     if bounds[0] <= scores.min() and scores.max() <= bounds[1]:
         return stats.interval(scores, rng, bounds=bounds).as_dict() | n
     return _logit(stats.interval(scores, rng).as_dict(), bounds) | n
@@ -151,11 +152,13 @@ def _logit(found: Json, bounds: tuple[float, float]) -> Json:
     return found | {"low": low, "high": high, "method": f"{found['method']} on the logit scale"}
 
 
-def _condition(seeds: NDArray[np.int64] | None) -> str:
-    """What an interval by prompt leaves out."""
-    if seeds is None:
-        return ""
-    return f", by prompt, conditional on {'these seeds' if len(np.unique(seeds)) > 1 else 'this seed'}"
+def _by(of: Ratings, found: Json) -> Json:
+    """An interval by cluster with a method that names what the clusters are, and what it is conditional on."""
+    method = str(found["method"]).removesuffix(", conditional on these seeds")
+    if of.seeds is None:
+        return found | {"method": method.replace("by cluster", "by pair").replace("by prompt", "by pair")}
+    seeds = "these seeds" if len(np.unique(of.seeds)) > 1 else "this seed"
+    return found | {"method": f"{method.replace('by cluster', 'by prompt')}, conditional on {seeds}"}
 
 
 def estimate(ratings: Ratings, statistic: Callable[[Floats, Floats], float], purpose: str) -> Json:
@@ -165,7 +168,7 @@ def estimate(ratings: Ratings, statistic: Callable[[Floats, Floats], float], pur
     found = stats.agreement_interval(
         ratings.a, ratings.b, statistic, generator(purpose), ratings.clusters, resamples=resamples
     ).as_dict()
-    return found | {"method": found["method"] + _condition(ratings.seeds)}
+    return _by(ratings, found)
 
 
 def with_itself(
@@ -178,7 +181,8 @@ def with_itself(
     usable = np.array([not verdict.unusable for verdict in verdicts], dtype=bool)
     if not usable.any():
         return None
-    of = Ratings(*points(verdicts), np.array(prompts), None if seeds is None else np.array(seeds)).where(usable)
+    forward, swapped = points(verdicts)
+    of = Ratings(forward, swapped, np.array(prompts), None if seeds is None else np.array(seeds)).where(usable)
     return {
         "position_bias": mean(of.a - of.b, of, f"{purpose}/bias", (-1, 1)),
         "self_agreement": raw(of, f"{purpose}/self"),

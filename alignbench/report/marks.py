@@ -9,11 +9,11 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def with_marks(summary: Json) -> list[Json]:
-    """The rows, each with `marks`: those that it beats, "" where there are none, None where it was not compared.
+    """The rows, each with `marks`: those that it beats, "" where there are none, None where it was not tested.
 
     Where letters are used `letter` is the row's own.
     """
-    compared = {row["spec"] for row in summary["verdict"]["ranking"]}
+    compared = {row["spec"] for row in summary["verdict"]["ranking"] if row["tested"]}
     names = _names(summary)
     lettered = names != {spec: spec for spec in names}
     return [
@@ -43,10 +43,11 @@ def _letter(position: int) -> str:
 
 def mark_lines(summary: Json) -> list[str]:
     """The legend of the column."""
-    if not summary["verdict"]["ranking"]:
+    tested = sum(row["tested"] for row in summary["verdict"]["ranking"])
+    if not tested:
         return []
     names = _names(summary)
-    over = "one half (Holm 5 % over the specs)" if len(summary["verdict"]["ranking"]) > 1 else "one half"
+    over = "one half (Holm 5 % over the specs)" if tested > 1 else "one half (5 %)"
     lines = [f"column beats: the specs that it beats; reference: its win rate is significantly above {over}"]
     if any(name != spec for spec, name in names.items()):
         lines.append("letters: " + ", ".join(f"{name} {spec}" for spec, name in names.items()))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..results import Json
 from .judge_notes import estimate
 from .marks import mark_lines
-from .text import brackets, number, p_value, signed
+from .statements import listed, seeds_said
+from .text import brackets, lower, number, p_value, signed
 
 REWARDS = {"reward": "gold reward", "proxy_reward": "proxy reward"}
 
@@ -18,6 +19,7 @@ def comparison_lines(summary: Json) -> list[str]:
         shown = f"{signed(difference['value'], 3)} {brackets(difference['low'], difference['high'], 3)}".strip()
         verdict = "significant" if found["significant"] else "not significant"
         line = f"{found['a']} - {found['b']}: {shown}, p(Holm){p_value(found['p_holm'])}, {verdict}"
+        line += f" ({seeds_said(found['seeds'])})" if found["seeds"] != summary["seeds"] else ""
         lines.append(line + "".join(f"; {more}" for more in _more(found)))
     return lines
 
@@ -30,12 +32,17 @@ def _more(found: Json) -> list[str]:
     if found["probability_of_improvement"]:
         said.append(f"better with probability {estimate(found['probability_of_improvement'], 2)}")
     if area := found["frontier_area"]:
-        said.append(f"at equal KL {estimate(area, 2, plus=True)} {REWARDS[area['reward']]}")
+        low, high = (number(end, 1) for end in area["kl"])
+        shown = f"at equal KL, {low} to {high} nats, {estimate(area, 2, plus=True)} {REWARDS[area['reward']]}"
+        said.append(shown + (f" ({seeds_said(area['seeds'])})" if area["seeds"] != found["seeds"] else ""))
+    elif found["frontier_reason"]:
+        said.append(f"nothing at equal KL: {found['frontier_reason']}")
     if not found["significant"] and found["needed"]:
-        needed = {axis: found["needed"][axis] for axis in ("prompts", "seeds")}
-        enough = [f"about {value:,} {axis}" for axis, value in needed.items() if value is not None]
-        how = " or ".join(enough) or "more than prompts or seeds alone can give"
-        said.append(f"to tell such a difference apart: {how}")
+        needed = found["needed"]
+        enough = [f"about {needed[axis]:,} {axis}" for axis in ("prompts", "seeds") if needed[axis] is not None]
+        how = f"{' or '.join(enough)} in all" if enough else "more than prompts or seeds alone can give"
+        at = f"power {needed['power']:g} at the level {needed['level']:.2g}"
+        said.append(f"to tell such a difference apart ({at}): {how}")
     return said
 
 
@@ -52,11 +59,13 @@ def capability_lines(summary: Json) -> list[str]:
         for metric, base in metrics.items():
             changes = [
                 f"{row['spec']} {signed(found['change'], 4)} ± {number(found['stderr'], 4)}"
+                + (f" ({seeds_said(found['seeds'])})" if found["seeds"] != summary["seeds"] else "")
                 for row in summary["rows"]
                 if (found := (row["capability"] or {}).get(task, {}).get(metric))
             ]
             own = f"reference {number(base['value'], 4)} ± {number(base['stderr'], 4)}"
-            lines.append(f"{task}, {metric} (n = {base['n']}, ± one standard error): {'; '.join([own, *changes])}")
+            head = f"{task}, {metric} (n = {base['n']}, ± one standard error{lower(base['higher_is_better'])})"
+            lines.append(f"{head}: {'; '.join([own, *changes])}")
     return lines
 
 
@@ -76,12 +85,31 @@ def notes(summary: Json) -> list[str]:
         if row["interquartile_mean"]:
             lines.append(f"{row['spec']}: interquartile mean over seeds {estimate(row['interquartile_mean'], 3)}")
     if summary["reward_at_kl"]:
-        lines.append(_at_kl(summary["reward_at_kl"]))
+        lines.append(_at_kl(summary["reward_at_kl"], summary["seeds"]))
+    lines += _fewer_seeds(summary)
     if any(row["kl"]["bound"] for row in summary["baselines"]):
         lines.append("best-of-n: the best of n samples by the reward model; its KL is an upper bound, not measured")
     return lines + [f"warning: {warning}" for warning in summary["warnings"]]
 
 
-def _at_kl(found: Json) -> str:
-    shown = [f"{spec} {estimate(each, 2)}" for spec, each in found["specs"].items() if each]
-    return f"{REWARDS[found['reward']]} at a KL of {found['at']:g} nats: {', '.join(shown)}"
+def _at_kl(found: Json, seeds: list[int]) -> str:
+    if found["at"] is None:
+        return f"no {REWARDS[found['reward']]} at one KL of all specs: {found['reason']}"
+    shown = [f"{spec} {estimate(each, 2)}" for spec, each in found["specs"].items()]
+    low, high = (number(end, 1) for end in found["range"])
+    rests = f"all have measured {low} to {high}" + (
+        f", {seeds_said(found['seeds'])}" if found["seeds"] != seeds else ""
+    )
+    return f"{REWARDS[found['reward']]} at a KL of {found['at']:.3g} nats ({rests}): {', '.join(shown)}"
+
+
+def _fewer_seeds(summary: Json) -> list[str]:
+    """The figures of all specs together that do not rest on all seeds: a hole in one spec changes those of the rest."""
+    found = [(judge, "at equal length", each["length_seeds"]) for judge, each in summary["judges"].items()]
+    played = summary["head_to_head"].items()
+    found += [(judge, "Bradley-Terry strengths", each.get("strengths_seeds")) for judge, each in played]
+    judges: dict[tuple[str, str], list[str]] = {}
+    for judge, what, seeds in found:
+        if seeds is not None and seeds != summary["seeds"]:
+            judges.setdefault((what, seeds_said(seeds)), []).append(judge)
+    return [f"{what}, by {listed(who)}: {seeds}, which all specs have" for (what, seeds), who in judges.items()]

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..results import Json
+from .marks import mark_lines
 from .page_glossary import explained
 from .page_grids import build_grids, left_open
 from .page_plots import read_figure
@@ -37,6 +38,7 @@ def write_page(summary: Json, table: Table, plots: Sequence[Path], shown: Json) 
         figures=[read_figure(path, summary) for path in plots],
         samples=shown,
         glossary=explained(table.columns),
+        marks=mark_lines(summary),
         sections=_placed(table),
         stages=[(stage["name"], _seconds(stage)) for stage in summary["stages"]],
         style=Markup(style),  # noqa: S704 - our own file

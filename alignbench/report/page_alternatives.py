@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..results import Json
-from .text import brackets, duration, number, signed
+from .text import brackets, duration, lower, number, signed
 from .tuning import by_spec, setting
 
 Said = dict[str, str]  # by spec or judge
@@ -81,6 +81,7 @@ def _capability(summary: Json) -> Said:
     return {
         row["spec"]: _list(
             f"{task} {name} changed by {signed(found['change'], 4)} {brackets(found['low'], found['high'], 4)}".strip()
+            + lower(found["higher_is_better"])
             for task, metrics in (row["capability"] or {}).items()
             for name, found in metrics.items()
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .tables import Column
+from .text import LOWER
 
 # By title and the beginning of the unit, which tells columns of one title apart.
 COLUMNS = {
@@ -37,7 +38,7 @@ COLUMNS = {
     ("unfinished", ""): "Samples that reached the limit of tokens before they ended.",
     ("cost", ""): "Training time of one seed, and the tokens that it read.",
 }
-TASK = "The change of an lm-eval task's metric from the reference model: below zero, alignment has cost something."
+TASK = "The change of an lm-eval task's metric from the reference model: {} zero, alignment has cost something."
 WORDS = {
     "[low, high]": (
         "A 95 % interval. Two specs whose intervals overlap may still differ: differences are tested by themselves."
@@ -65,7 +66,7 @@ def explained(columns: Sequence[Column]) -> list[tuple[str, str]]:
 
 def _meanings(column: Column) -> list[str]:
     if column.unit.startswith("change in "):
-        return [TASK]
+        return [TASK.format("above" if column.unit.endswith(LOWER) else "below")]
     return [
         meaning for (title, unit), meaning in COLUMNS.items() if title == column.title and column.unit.startswith(unit)
     ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..results import Json
 from .tables import Cell
-from .text import brackets, count, number, p_value, signed
+from .text import brackets, count, lower, number, p_value, signed
 from .tuning import setting, tuning_lines
 
 
@@ -171,7 +171,8 @@ def _answers(summary: Json) -> Grid:
     units = {name: "% of pairs" if name == "contradictions" else "% of answers" for name in shares}
     heads = [("judge", ""), *units.items(), ("position bias", "above 0: to the first"), ("longer wins", "% of decided")]
     heads += [("longer wins", "% of held-out"), ("pull of length", "logits")]
-    return Grid("What each judge answered about the specs' samples, and what sways it", heads, rows)
+    caption = "What each judge answered about the specs' samples, and what sways it; longer is by characters"
+    return Grid(caption, heads, rows)
 
 
 def left_open(summary: Json) -> list[str]:
@@ -187,22 +188,26 @@ def left_open(summary: Json) -> list[str]:
 
 
 def _usage(summary: Json) -> Grid:
+    """A question of a comparison that was asked again counts each time, so answers stand beside what was asked."""
     names = ("questions", "cached", "retries", "prompt_tokens", "completion_tokens")
     rows = []
     for judge, found in summary["judges"].items():
         used = found["usage"]
         if used:
             price = "not known" if used["cost"] is None else number(used["cost"], 4)
-            rows.append([Cell(judge), *(Cell(count(used[name])) for name in names), Cell(price)])
-    heads = [("judge", ""), ("questions", ""), ("from the cache", ""), ("retries", ""), ("tokens read", "")]
-    return Grid("What the judges cost", [*heads, ("tokens written", ""), ("price", "in its currency")], rows)
+            answers = Cell(count(sum(found["answers"].values())))
+            rows.append([Cell(judge), answers, *(Cell(count(used[name])) for name in names), Cell(price)])
+    heads = [("judge", ""), ("answers", ""), ("asked", "repeats included"), ("from the cache", ""), ("retries", "")]
+    heads += [("tokens read", ""), ("tokens written", ""), ("price", "in its currency")]
+    return Grid("What the judges cost", heads, rows)
 
 
 def _capability(summary: Json) -> Grid:
     """Every task's metrics on the reference, and on each spec with the change from it."""
     reference: Json = summary["capability"] or {}
     tasks = [(task, name, each) for task, metrics in reference.items() for name, each in metrics.items()]
-    heads = [("spec", ""), *((task, f"{name}, n = {each['n']:,}") for task, name, each in tasks)]
+    units = [f"{name}, n = {each['n']:,}{lower(each['higher_is_better'])}" for _, name, each in tasks]
+    heads = [("spec", ""), *((task, unit) for (task, _, _), unit in zip(tasks, units, strict=True))]
     first = [Cell("reference"), *(Cell(number(each["value"], 4), _error(each)) for _, _, each in tasks)]
     rows = [
         [Cell(row["spec"]), *(_change((row["capability"] or {}).get(task, {}).get(name)) for task, name, _ in tasks)]

@@ -63,7 +63,10 @@ TEXTS = {
     ),
     "capability": (
         "Capability",
-        "The change of each task's metric from the reference model: below zero is what alignment has cost.",
+        (
+            "The change of each task's metric from the reference model: below zero is what alignment has cost, above "
+            "zero where lower is better."
+        ),
     ),
     "tuning": (
         "Tuning",

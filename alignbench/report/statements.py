@@ -136,3 +136,8 @@ def counted(count: int) -> str:
 def everyone(count: int) -> str:
     """`both`, `all three`."""
     return "both" if count == 2 else f"all {counted(count)}"
+
+
+def seeds_said(seeds: Sequence[int]) -> str:
+    """`seed 1 only`, `seeds 0 and 2 only`."""
+    return f"seed{'s' * (len(seeds) > 1)} {listed(seeds)} only"

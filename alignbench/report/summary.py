@@ -6,7 +6,7 @@ import numpy as np
 
 from ..agreement import cohens_kappa
 from ..results import Json
-from .baselines import baselines
+from .baselines import baselines, measured
 from .capability import change, read_capability, reference_capability
 from .comparisons import comparisons, interquartile_mean, over_reference
 from .contests import Contests
@@ -17,7 +17,8 @@ from .head_to_head import head_to_head
 from .judging import estimate, human_gold, human_human, row_ratings
 from .length_control import length_controlled
 from .measures import metric, of_cell, quantiles
-from .store import CellRecord, Store
+from .statements import seeds_said
+from .store import REFERENCE, CellRecord, Store
 from .temperatures import temperatures
 from .verdict import verdict
 
@@ -75,7 +76,7 @@ def build_summary(store: Store) -> Json:
         "capability": reference_capability(lm_eval),
         "frontier": frontier,
         "reward_at_kl": reward_at_kl(store, frontier),
-        "conditional_on": _condition(store.seeds) + _trained(store.run.get("config", {})),
+        "conditional_on": _condition(store) + _trained(store.run.get("config", {})),
     }
     return summary | {"verdict": verdict(summary, over)}
 
@@ -101,6 +102,7 @@ def _row(contests: Contests, cell: CellRecord, judges: Json) -> Json:
         "training": next((record.train.get("training") for record in cell.seeds if record.train), None),
         "status": cell.status,
         "reason": cell.reason,
+        "evaluated": [record.seed for record in cell.evaluated],
         **rates,
         "interquartile_mean": interquartile_mean(rates["win_rate"], cell.spec),
         **{name: _metric(store, cell, name) for name in ("kl", "k1", "reward", "proxy_reward")},
@@ -113,10 +115,19 @@ def _row(contests: Contests, cell: CellRecord, judges: Json) -> Json:
 
 def _metric(store: Store, cell: CellRecord, name: str) -> Json | None:
     if name != "unfinished":
-        return of_cell(cell, store.seeds, name, UNITS[name])
+        found = of_cell(cell, store.seeds, name, UNITS[name])
+        return _not_below_zero(found) if name == "kl" else found
     ended, at = cell.matrix("ended"), [record.seed for record in cell.evaluated]
     values = None if ended is None else 1 - ended
     return metric(values, at, store.seeds, UNITS[name], f"{cell.spec}/{name}", (0.0, 1.0))
+
+
+def _not_below_zero(kl: Json | None) -> Json | None:
+    """The intervals cut at 0: no KL is below, but that of few seeds is wide, and symmetric about the mean."""
+    for found in (kl, (kl or {}).get("bootstrap")):
+        if found and found["low"] is not None and found["low"] < 0:
+            found |= {"low": 0.0, "method": f"{found['method']}; cut at 0, which no KL is below"}
+    return kl
 
 
 def _judge_agreement(store: Store, cell: CellRecord, judges: Json) -> Json | None:
@@ -144,26 +155,32 @@ def _judge_agreement(store: Store, cell: CellRecord, judges: Json) -> Json | Non
 
 
 def _reference(store: Store) -> Json:
-    """What the reference model's own completions of the evaluation prompts measure, by the first evaluated spec."""
-    cell = next((cell for cell in store.cells if cell.evaluated), None)
-    result: Json = {}
-    for name in ("reward", "proxy_reward", "length"):
-        values = None if cell is None else cell.matrix(f"reference_{name}")
-        found = None
-        if cell is not None:
-            at = [record.seed for record in cell.evaluated]
-            found = metric(values, at, store.seeds, UNITS[name], f"reference/{name}")
-        result[name] = found if found is None or name != "length" else found | {"quantiles": quantiles(values)}
+    """What the reference's own completions of the evaluation prompts measure, whatever specs have failed."""
+    found = measured(store, REFERENCE, bootstrap=True)
+    result: Json = {name: found[name] for name in ("reward", "proxy_reward", "length")}
+    if result["length"] is not None:
+        lengths = [row["length"] for seed in store.seeds for row in store.rows(REFERENCE, seed)]
+        result["length"] |= {"quantiles": quantiles(np.array(lengths, dtype=np.float64))}
     return result
 
 
-def _condition(seeds: list[int]) -> str:
-    if len(seeds) > 1:
-        over = f"the evaluation prompts and the training seeds ({', '.join(map(str, seeds))})"
-        return f"Intervals are 95 %, over {over}; they are conditional on this SFT model and this draw of the data."
+def _condition(store: Store) -> str:
+    """What the intervals are over, and which figures have others."""
+    seeds, model = store.seeds, "on this SFT model and on this draw of the data"
+    other = "kappas and some other figures of judges: over the prompts alone; held-out figures: over the pairs alone; "
+    other += "tuning: with the one seed of its trials"
+    if len(seeds) == 1:
+        return (
+            f"Intervals are 95 %, unless said otherwise over the evaluation prompts alone, and conditional on seed "
+            f"{seeds[0]}, {model} ({other}; figures at equal KL have none)."
+        )
+    partly = {cell.spec: [record.seed for record in cell.evaluated] for cell in store.cells if cell.evaluated}
+    gone = [f"of {spec} {seeds_said(found)}" for spec, found in partly.items() if len(found) < len(seeds)]
+    over = "; ".join([", ".join(map(str, seeds)), *gone])
     return (
-        f"Intervals are 95 %, over the evaluation prompts alone; they are conditional on seed {seeds[0]}, "
-        f"on this SFT model and on this draw of the data."
+        f"Intervals are 95 %, unless said otherwise over the evaluation prompts and the training seeds ({over}), and "
+        f"conditional {model} (figures at equal KL: over the seeds alone; {other}; a figure of one seed: over the "
+        f"prompts, conditional on that seed)."
     )
 
 

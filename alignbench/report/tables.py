@@ -17,9 +17,11 @@ from .cost import PHASES, cost_lines
 from .judge_notes import head_to_head_lines, judge_lines
 from .marks import with_marks
 from .notes import capability_lines, comparison_lines, notes, verdict_lines
-from .text import brackets, count, csv_text, duration, latex, markdown, number, signed
+from .text import brackets, count, csv_text, duration, latex, lower, markdown, number, signed
 from .tuning import tuning_lines
 
+# What the figures of a row depend on besides its run, and how it is named where runs differ in it.
+JUDGED = {"headline": "", "agreement_judge": "agreement ", "benchmark": "on "}
 COSTS = (
     *("seconds", "tokens", "sampled_tokens"),
     *("policy_forwards", "reference_forwards", "tokens_trained", "tokens_saved"),
@@ -61,7 +63,7 @@ def build(summaries: Sequence[Json]) -> Table:
     """
     columns = _columns(summaries)
     rows = [
-        [column.cell(row | {"run": summary["name"] if len(summaries) > 1 else None}) for column in columns]
+        [column.cell(row | _of_run(summary, len(summaries) > 1)) for column in columns]
         for summary in summaries
         for row in [*with_marks(summary), *(_baseline(row) for row in summary["baselines"])]
     ]
@@ -80,6 +82,19 @@ def build(summaries: Sequence[Json]) -> Table:
     return Table(columns, rows, [(heading, lines) for heading, lines in sections if lines])
 
 
+def _of_run(summary: Json, several: bool) -> Json:
+    """What a row has of its run: its name and what judged it where there are several, and how many seeds it had."""
+    by = {name: summary.get(name) for name in JUDGED}
+    return {"run": summary["name"] if several else None, "of_seeds": len(summary["seeds"]), "judged": by}
+
+
+def _judged(row: Json, differ: Sequence[str]) -> Cell:
+    """The judges of the row's run, as far as they are not those of all: headline first."""
+    by = row["judged"]
+    value, *more = [f"{JUDGED[name]}{by[name] or 'none'}" for name in differ]
+    return Cell(value, ", ".join(more), tuple(by[name] for name in JUDGED))
+
+
 def _baseline(row: Json) -> Json:
     """A baseline as a row: what it has not is not there."""
     names = ("judge_agreement", "win_rate_length_controlled", "capability", "cost", "marks")
@@ -88,12 +103,14 @@ def _baseline(row: Json) -> Json:
 
 def _columns(summaries: Sequence[Json]) -> list[Column]:
     rows = [row for summary in summaries for row in summary["rows"]]
-    judges = dict.fromkeys(str(summary["headline"]) for summary in summaries)
-    agreement = dict.fromkeys(str(s["agreement_judge"]) for s in summaries if s.get("agreement_judge"))
-    columns = [
-        Column("spec", "", ("run", "spec", "status", "reason"), _spec),
-        _metric("win rate", "judge " + ", ".join(judges), "win_rate", 3),
-    ]
+    differ = [name for name in JUDGED if len({summary.get(name) for summary in summaries}) > 1]
+    judge, agreement = (
+        "of the row's run" if name in differ else summaries[0].get(name) for name in ("headline", "agreement_judge")
+    )
+    columns = [Column("spec", "", ("run", "spec", "status", "reason"), _spec)]
+    if differ:  # a figure of one judge is none of another's
+        columns.append(Column("judged by", "", tuple(JUDGED), partial(_judged, differ=differ)))
+    columns.append(_metric("win rate", f"judge {judge}", "win_rate", 3))
     if any(summary["verdict"]["ranking"] for summary in summaries):
         columns.append(Column("beats", "Holm 5 %", ("beats", "better_than_reference"), _marks))
     if any((row["win_rate"] or {}).get("unusable") for row in rows):
@@ -108,7 +125,7 @@ def _columns(summaries: Sequence[Json]) -> list[Column]:
         columns.append(_metric("proxy reward", "judge's model", "proxy_reward", 2))
     columns.append(Column("KL", "nats", ("kl", "kl_low", "kl_high", "kl_is_a_bound"), _kl))
     if any(row["judge_agreement"] for row in rows):
-        columns.append(_metric("agreement", "judge " + ", ".join(agreement), "judge_agreement", 3))
+        columns.append(_metric("agreement", f"judge {agreement}", "judge_agreement", 3))
     names = tuple(f"{name}_per_seed" for name in (*COSTS, *(f"{phase}_seconds" for phase in PHASES)))
     return [
         *columns,
@@ -122,15 +139,15 @@ def _columns(summaries: Sequence[Json]) -> list[Column]:
 def _capability_columns(rows: Sequence[Json]) -> list[Column]:
     """For each task the change of its first metric; all metrics are in `summary.json`."""
     tasks = [item for row in rows for item in (row["capability"] or {}).items()]
-    found = {task: next(iter(metrics)) for task, metrics in tasks if metrics}
+    found = {task: next(iter(metrics.items())) for task, metrics in tasks if metrics}
     return [
         Column(
             task,
-            f"change in {metric}",
+            f"change in {metric}{lower(each['higher_is_better'])}",
             tuple(f"{task}_{metric}_{end}" for end in ("change", "low", "high")),
             partial(_change, task=task, metric=metric),
         )
-        for task, metric in found.items()
+        for task, (metric, each) in found.items()
     ]
 
 
@@ -149,13 +166,8 @@ def _value(row: Json, name: str, digits: int, scale: float) -> Cell:
 
 
 def _spec(row: Json) -> Cell:
-    there = sum(seed is not None for seed in (row["kl"] or {}).get("per_seed", []))
-    remarks = {
-        "done": "",
-        "failed": "failed",
-        "baseline": "baseline",
-        "partial": f"{there} of {len((row['kl'] or {}).get('per_seed', []))} seeds",
-    }
+    there = f"{len(row['evaluated'])} of {row['of_seeds']} seeds" if row["status"] == "partial" else ""
+    remarks = {"done": "", "failed": "failed", "baseline": "baseline", "partial": there}
     detail = ", ".join(part for part in (row.get("letter"), row["run"], remarks[row["status"]]) if part)
     return Cell(row["spec"], detail, (row["run"], row["spec"], row["status"], row["reason"]))
 

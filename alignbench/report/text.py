@@ -19,6 +19,7 @@ _LATEX = {character: "\\" + character for character in "{}$&#%_"} | {
     "[": "{[}",  # after `\\` a bracket would be read as an optional argument
     "]": "{]}",
 }
+LOWER = ", lower is better"
 
 
 def plain(text: object) -> str:
@@ -75,6 +76,11 @@ def brackets(low: float | None, high: float | None, digits: int) -> str:
     if low is None or high is None:
         return ""
     return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def lower(higher_is_better: bool | None) -> str:
+    """What is to be said of a metric that is better the lower it is, a perplexity say; None: it is not known."""
+    return LOWER if higher_is_better is False else ""
 
 
 def count(value: float | None) -> str:

@@ -13,6 +13,7 @@ from torch import nn
 from ..batch import Tokens
 from ..benchmark import Split
 from ..engine import Budget, LocalEngine, Sources
+from ..judges.length import length
 from ..logprobs import LanguageModel, probe
 from ..logprobs import Path as ScoringPath
 from ..models import Policy, as_reward_model, small_model, small_tokenizer
@@ -154,7 +155,7 @@ def held_out(world: World, report: Report) -> None:
         "schema": 1,
         "votes": [pair.votes for pair in pairs],
         "gold": _gold_margins(world, pairs),
-        "lengths": [(len(pair.chosen.text), len(pair.rejected.text)) for pair in pairs],
+        "lengths": [(length(pair.chosen.text), length(pair.rejected.text)) for pair in pairs],
     }
     with whole_folder(world.stage("held_out")) as partial:
         write_json(partial / "pairs.json", info)

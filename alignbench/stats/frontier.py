@@ -29,9 +29,10 @@ def frontier_area(a: Curve, b: Curve, rng: Generator, level: float = 0.95, resam
 
     `a` and `b` are `(kl [S, C], reward [S, C])`, the C checkpoints of S seeds, the same seeds in both; C may differ. A
     seed's reward is linear between its checkpoints in the order of their KL, and the mean of those with the same KL: no
-    upper envelope, so that reward lost to over-optimisation counts. The range is the part of the KL axis that every
-    seed of both reaches, `[max min kl, min max kl]`. The value is the mean over seeds of
-    `integral (reward_a - reward_b) dKL / width`, in the unit of the reward: what `a` gains on average at equal KL.
+    upper envelope, so that reward lost to over-optimisation counts. The range is that of `common_kl`. The value is the
+    mean over seeds of `integral (reward_a - reward_b) dKL / width`, in the unit of the reward: what `a` gains on
+    average at equal KL. Give the checkpoints of trained policies only. Reward is concave in KL (arXiv:2210.10760), so a
+    line from the reference at KL 0 to the first of them would be too low, and the lower the later that one was taken.
 
     None where no common range of any width is left. The interval is the bootstrap by seed of `seed_interval`; none with
     one seed, or where all seeds agree. `n` is S. Raises ValueError where the shapes do not fit.
@@ -39,7 +40,7 @@ def frontier_area(a: Curve, b: Curve, rng: Generator, level: float = 0.95, resam
     first, second = _curves(a, level), _curves(b, level)
     if len(first) != len(second):
         raise ValueError(f"both frontiers need the same seeds, got {len(first)} and {len(second)}")
-    low, high = max(kl[0] for kl, _ in first + second), min(kl[-1] for kl, _ in first + second)
+    low, high = _range(first + second)
     if low >= high:
         return None
     areas = np.empty(len(first))
@@ -48,6 +49,15 @@ def frontier_area(a: Curve, b: Curve, rng: Generator, level: float = 0.95, resam
         gain = np.interp(knots, kl_a, reward_a) - np.interp(knots, kl_b, reward_b)
         areas[s] = np.trapezoid(gain, knots) / (high - low)  # exact: both are linear between knots
     return _over_seeds(areas, rng, level, resamples)
+
+
+def common_kl(*kls: ArrayLike) -> tuple[float, float] | None:
+    """`[max min kl, min max kl]`: from below and from above, every seed of every curve has measured up to these KLs.
+
+    Each of `kls` is `[S, C]`. None where the curves have no KL in common; the ends are equal where they have one only.
+    """
+    low, high = _range([row for kl in kls for row in _curves((kl, kl), 0.95)])
+    return (low, high) if low <= high else None
 
 
 def reward_at_kl(
@@ -62,6 +72,10 @@ def reward_at_kl(
     if not all(x[0] <= at <= x[-1] for x, _ in curves):
         return None
     return _over_seeds(np.array([np.interp(at, x, y) for x, y in curves]), rng, level, resamples)
+
+
+def _range(curves: list[tuple[Floats, Floats]]) -> tuple[float, float]:
+    return float(max(kl[0] for kl, _ in curves)), float(min(kl[-1] for kl, _ in curves))
 
 
 def _curves(curve: Curve, level: float) -> list[tuple[Floats, Floats]]:
