@@ -10,6 +10,7 @@ import pytest
 
 from alignbench.report import judging
 from alignbench.report.marks import with_marks
+from alignbench.report.page_grids import build_grids
 from alignbench.results import read_json, read_jsonl, write_json
 from tests.synthetic import Synthetic, cell_folder, player_file
 from tests.synthetic_judging import write_verdicts
@@ -114,3 +115,14 @@ def test_what_would_be_needed_says_at_what_power(tmp_path: Path) -> None:
     prompts = summary["comparisons"][0]["needed"]["prompts"]
     expected = f"to tell such a difference apart (power 0.8 at the level 0.017): about {prompts:,} prompts in all"
     assert expected in as_markdown(summary)
+
+
+def test_the_page_says_over_which_kl_rewards_were_compared(tmp_path: Path) -> None:
+    summary = summarise(write_store(tmp_path, Synthetic(prompts=6, pairs=2)))
+    summary["comparisons"][0]["frontier_area"] |= {"value": 0.25, "low": 0.125, "high": 0.5, "kl": [1.25, 3.5]}
+    summary["comparisons"][1] |= {"frontier_area": None, "frontier_reason": "no common KL was measured"}
+    grid = build_grids(summary)["differences"]
+    assert grid is not None
+    column = [title for title, _ in grid.heads].index("at equal KL")
+    cells = [(row[column].value, row[column].detail) for row in grid.rows[:2]]
+    assert cells == [("+0.25", "[0.12, 0.50] at 1.2 to 3.5 nats"), ("–", "no common KL was measured")]

@@ -69,10 +69,20 @@ def _differences(summary: Json) -> Grid:
         row += [Cell("significant" if pair["significant"] else "not significant")]
         row += [_p(pair["mcnemar"])] * single
         row += [_metric(pair["probability_of_improvement"], 2)] * improved
-        row += [_metric(pair["frontier_area"], 2, plus=True)] if areas else []
+        row += [_equal_kl(pair)] if areas else []
         rows.append([*row, Cell(_needed(pair))])
-    heads.append(("would need", "if the difference is real"))
+    heads.append(("would need", "in all, if the difference is real, for power 0.8"))
     return Grid(f"Differences in win rate by judge {summary['headline']}, every pair of specs", heads, rows)
+
+
+def _equal_kl(pair: Json) -> Cell:
+    """The difference in reward at equal KL, and over which KL it was measured, or why there is none."""
+    area = pair["frontier_area"]
+    if not area:
+        return Cell("–", pair["frontier_reason"] or "")
+    shown = _metric(area, 2, plus=True)
+    low, high = (number(end, 1) for end in area["kl"])
+    return Cell(shown.value, f"{shown.detail} at {low} to {high} nats".strip())
 
 
 def _p(value: float | None) -> Cell:
