@@ -6,6 +6,7 @@ line style differ as well, so that a grey copy can be read.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from .text import plain, shorten
 
@@ -102,8 +104,13 @@ def figure(path: Path, width: float, height: float, dpi: int = 150) -> Iterator[
         drawn = Figure(figsize=(width, height), dpi=dpi, layout=layout)
         FigureCanvasAgg(drawn)
         yield drawn
+        painted = io.BytesIO()
         # Without metadata the file depends on what is drawn alone.
-        drawn.savefig(path, format="png", metadata={"Software": None})
+        drawn.savefig(painted, format="png", metadata={"Software": None})
+        # 256 colours are enough for lines and flat areas, and the page that holds all plots is half as large.
+        with Image.open(painted) as image:
+            flat = image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        flat.save(path, format="png", optimize=True)
 
 
 def legend(drawn: Figure, shown: Sequence[Look], extra: Sequence[Line2D] = ()) -> None:
