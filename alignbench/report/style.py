@@ -6,7 +6,6 @@ line style differ as well, so that a grey copy can be read.
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -104,11 +103,10 @@ def figure(path: Path, width: float, height: float, dpi: int = 150) -> Iterator[
         drawn = Figure(figsize=(width, height), dpi=dpi, layout=layout)
         FigureCanvasAgg(drawn)
         yield drawn
-        painted = io.BytesIO()
         # Without metadata the file depends on what is drawn alone.
-        drawn.savefig(painted, format="png", metadata={"Software": None})
+        drawn.savefig(path, format="png", metadata={"Software": None})
         # 256 colours are enough for lines and flat areas, and the page that holds all plots is half as large.
-        with Image.open(painted) as image:
+        with Image.open(path) as image:
             flat = image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         flat.save(path, format="png", optimize=True)
 
