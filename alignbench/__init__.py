@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from .batch import Completions, Experience, Labelled, Pairs, Prompts, Tokens
+from .batch import Completions, Experience, Labelled, Pairs, Prompts, Ranked, Tokens
 from .benchmark import Benchmark, Sampler, Split, Stages
 from .errors import AlignbenchError, InputError, TrainingError
+from .exact import ExactWorld
+from .families import Listwise, Online, Paired, Unpaired
 from .judge import Judge, JudgeContext, by_score, comparison_prompt
 from .models import SmallModel
-from .objective import Count, Engine, Fraction, NonNegative, Objective, Paired, Positive, Range, Training, Unpaired
+from .objective import Count, Engine, Fraction, Move, NonNegative, Objective, Positive, Range, Training
 from .records import (
     Comparison,
     Completion,
@@ -29,10 +31,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlignbenchError", "Benchmark", "Comparison", "Completion", "Completions", "Count", "Demonstration", "Engine",
-    "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Labelled", "LabelledCompletion", "NonNegative",
-    "Objective", "Pair", "Paired", "Pairs", "Positive", "Preferences", "Prompt", "Prompts", "Range", "Sampler",
-    "SmallModel", "Split", "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score",
-    "comparison_prompt", "create",
+    "ExactWorld", "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Labelled", "LabelledCompletion",
+    "Listwise", "Move", "NonNegative", "Objective", "Online", "Pair", "Paired", "Pairs", "Positive", "Preferences",
+    "Prompt", "Prompts", "Range", "Ranked", "Sampler", "SmallModel", "Split", "Stages", "Tokens", "Training",
+    "TrainingError", "Unpaired", "Usage", "Verdict", "by_score", "comparison_prompt", "create",
 ]  # fmt: skip
 
 

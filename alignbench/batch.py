@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, Self
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from .completions import Completions, Forward, Scorer, Shared, Tokens
 
 __all__ = [
-    "Batch", "Completions", "Coupled", "Experience", "Forward", "Labelled", "Pairs", "Prompts", "Scorer", "Tokens",
+    "Batch", "Completions", "Coupled", "Experience", "Forward", "Labelled", "Pairs", "Prompts", "Ranked", "Scorer",
+    "Tokens",
 ]  # fmt: skip
 
 
@@ -31,12 +32,35 @@ class Batch(Protocol):
     def select(self, rows: Sequence[int]) -> Self: ...
 
 
+Extra = Mapping[str, Tensor]
+"""Tensors `[B]` or `[B, ...]` that `batches` computed for the whole batch: without gradient, split with its rows."""
+
+
+class _Noted:
+    """A batch that carries what its objective has computed for the whole of it (a running mean, partners, weights)."""
+
+    extra: Extra
+
+    def with_extra(self, **tensors: Tensor) -> Self:
+        """The same batch with more tensors in `extra`, `[B]` or `[B, ...]`, cut off from any gradient."""
+        noted = {name: tensor.detach() for name, tensor in tensors.items()}
+        return replace(self, extra={**self.extra, **noted})  # type: ignore[type-var]
+
+    def _extra_of(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        return {name: tensor[_index(rows, tensor)] for name, tensor in self.extra.items()}
+
+
+def _index(rows: Sequence[int], like: Tensor) -> Tensor:
+    return torch.as_tensor(list(rows), dtype=torch.long, device=like.device)
+
+
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(_Noted):
     """B preference pairs; `chosen` and `rejected` of a pair are scored in one forward pass."""
 
     chosen: Completions
     rejected: Completions
+    extra: Extra = field(default_factory=dict)
 
     @classmethod
     def from_rows(cls, chosen: Sequence[Tokens], rejected: Sequence[Tokens], scorer: Scorer) -> Pairs:
@@ -58,9 +82,9 @@ class Pairs:
 
     def select(self, rows: Sequence[int]) -> Pairs:
         chosen, rejected = self.chosen.select(rows), self.rejected.select(rows)
-        if chosen.fixed:
-            return Pairs(chosen, rejected)
-        return Pairs.from_rows(chosen.tokens, rejected.tokens, chosen.scorer)
+        fresh = self if chosen.fixed else Pairs.from_rows(chosen.tokens, rejected.tokens, chosen.scorer)
+        sides = (chosen, rejected) if chosen.fixed else (fresh.chosen, fresh.rejected)
+        return Pairs(*sides, self._extra_of(rows))
 
 
 class Coupled:
@@ -76,7 +100,7 @@ class Coupled:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labelled(_Noted):
     """B labelled completions, `desirable [B]` bool.
 
     `mismatched_log_ratio [N]` is the log-ratio, without gradient, of completions under the prompts of others: the
@@ -86,6 +110,7 @@ class Labelled:
     completions: Completions
     desirable: Tensor
     coupled: Coupled
+    extra: Extra = field(default_factory=dict)
 
     @classmethod
     def of(cls, completions: Completions, desirable: Tensor, mismatched_log_ratio: Tensor) -> Labelled:
@@ -108,12 +133,59 @@ class Labelled:
         return self.coupled.value
 
     def select(self, rows: Sequence[int]) -> Labelled:
-        index = torch.as_tensor(list(rows), dtype=torch.long, device=self.desirable.device)
-        return replace(self, completions=self.completions.select(rows), desirable=self.desirable[index])
+        desirable = self.desirable[_index(rows, self.desirable)]
+        return replace(self, completions=self.completions.select(rows), desirable=desirable, extra=self._extra_of(rows))
 
 
 @dataclass(frozen=True)
-class Experience:
+class Ranked(_Noted):
+    """B lists of completions, each of one prompt and from the best to the worst; lists may differ in length.
+
+    `completions` holds the lists one after another, `sizes [B]` says how long each is, two at least.
+    """
+
+    completions: Completions
+    sizes: tuple[int, ...]
+    extra: Extra = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def present(self) -> Tensor:
+        """`[B, K]` bool: where `table` holds a completion."""
+        sizes = torch.tensor(self.sizes, device=self.completions.mask.device)
+        return torch.arange(max(self.sizes), device=sizes.device)[None, :] < sizes[:, None]
+
+    def table(self, values: Tensor, fill: float = 0.0) -> Tensor:
+        """A value of each completion `[N]` as one row a list, `[B, K]`, best first, `fill` where a list is over."""
+        rows = list(values.split(list(self.sizes)))
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=fill)
+
+    @property
+    def mask(self) -> Tensor:
+        """`[B, K T]`: the tokens of all completions of a list."""
+        whole = torch.nn.utils.rnn.pad_sequence(list(self.completions.mask.split(list(self.sizes))), batch_first=True)
+        return whole.flatten(1)
+
+    @property
+    def rows(self) -> Sequence[Sequence[Tokens]]:
+        tokens = self.completions.tokens
+        return [tokens[start : start + size] for start, size in zip(self._starts, self.sizes, strict=True)]
+
+    @property
+    def _starts(self) -> list[int]:
+        return [sum(self.sizes[:i]) for i in range(len(self.sizes))]
+
+    def select(self, rows: Sequence[int]) -> Ranked:
+        starts = self._starts
+        members = [place for row in rows for place in range(starts[row], starts[row] + self.sizes[row])]
+        sizes = tuple(self.sizes[row] for row in rows)
+        return Ranked(self.completions.select(members), sizes, self._extra_of(rows))
+
+
+@dataclass(frozen=True)
+class Experience(_Noted):
     """B sampled completions and what was known when they were sampled; nothing here has a gradient.
 
     `old_logps`, `advantages`, `returns`, `old_values` are `[B, T]`, `scores` (the reward of a whole completion) is
@@ -126,6 +198,7 @@ class Experience:
     returns: Tensor | None = None
     old_values: Tensor | None = None
     scores: Tensor | None = None
+    extra: Extra = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.completions)
@@ -139,7 +212,7 @@ class Experience:
         return self.completions.rows
 
     def select(self, rows: Sequence[int]) -> Experience:
-        index = torch.as_tensor(list(rows), dtype=torch.long, device=self.old_logps.device)
+        index = _index(rows, self.old_logps)
         completions = self.completions.select(rows)
         width = completions.mask.shape[1]
 
@@ -151,7 +224,7 @@ class Experience:
         kept = {f: keep(getattr(self, f)) for f in ("returns", "old_values", "scores")}
         old_logps, advantages = keep(self.old_logps), keep(self.advantages)
         assert old_logps is not None and advantages is not None
-        return Experience(completions, old_logps, advantages, **kept)
+        return Experience(completions, old_logps, advantages, **kept, extra=self._extra_of(rows))
 
 
 @dataclass(frozen=True)

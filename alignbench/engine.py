@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from .batch import Completions, Coupled, Forward, Labelled, Pairs, Prompts, Tokens
+from .batch import Completions, Coupled, Forward, Labelled, Pairs, Prompts, Ranked, Tokens
 from .errors import InputError
 from .logprobs import LanguageModel
 from .objective import Training
@@ -170,6 +170,13 @@ class LocalEngine:
             desirable = torch.tensor([data[i][1] for i in part], device=self.device)
             yield Labelled(Completions.from_rows(rows, self), desirable, Coupled(lambda m=mismatched: m.log_ratio))  # type: ignore[misc]
 
+    def rankings(self) -> Iterator[Ranked]:
+        data = self._data.pairs
+        for part in self._batches(self._order(len(data)), 2):
+            self._consume([data[i][0].prompt_id for i in part], 2 * len(part))
+            rows = [row for i in part for row in data[i]]
+            yield Ranked(Completions.from_rows(rows, self), (2,) * len(part))
+
     def demonstrations(self) -> Iterator[Completions]:
         data = self.sources.demonstrations
         for part in self._batches(self._order(len(data)), 1):
@@ -202,9 +209,10 @@ class LocalEngine:
         with torch.no_grad(), self.spent.phase("score"):
             given = {"logps": samples.logps}
             self.spent.tokens += self.model.tokens(samples.tokens)
-            if self.sources.reference is not None:
+            if (reference := self.sources.reference) is not None:
+                before = reference.forwards
                 given["ref_logps"] = samples.ref_logps
-                self.spent.tokens += self.model.tokens(samples.tokens)
+                self.spent.tokens += self.model.tokens(samples.tokens) if reference.forwards > before else 0
             if self.head is not None:
                 given["values"] = samples.values
         return samples.with_scores(**given)

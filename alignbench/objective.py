@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from .batch import Batch, Completions, Labelled, Pairs, Prompts
+from .batch import Batch, Completions, Labelled, Pairs, Prompts, Ranked
 from .errors import InputError
+from .exact import ExactWorld
 
 BatchT = TypeVar("BatchT", bound=Batch)
 
@@ -54,6 +55,9 @@ def check_fields(config: Any, name: str) -> None:
         if base is float and isinstance(value, int) and not isinstance(value, bool):
             object.__setattr__(config, field.name, float(value))
             value = float(value)
+        if typing.get_origin(base) is Literal and value not in typing.get_args(base):
+            choices = " or ".join(map(str, typing.get_args(base)))
+            raise InputError(f"{name}: {field.name}={value!r} must be {choices}.")
         if base in (int, float, bool, str) and type(value) is not base:
             raise InputError(f"{name}: {field.name}={value!r} must be of type {base.__name__}.")
         if base in (int, float) and not math.isfinite(value):
@@ -112,6 +116,10 @@ class Engine(Protocol):
 
     def labelled(self) -> Iterator[Labelled]: ...
 
+    def rankings(self) -> Iterator[Ranked]:
+        """Lists of completions from the best to the worst; a pair is a list of two."""
+        ...
+
     def demonstrations(self) -> Iterator[Completions]: ...
 
     def prompts(self) -> Iterator[Prompts]: ...
@@ -129,19 +137,28 @@ class Engine(Protocol):
         ...
 
 
-NEEDS = frozenset({"pairs", "labels", "demonstrations", "reference", "sampling", "reward", "gold"})
+NEEDS = frozenset({"pairs", "labels", "rankings", "demonstrations", "reference", "sampling", "reward", "gold"})
+Move = Literal["up", "down", "any"]
 
 
 class Objective(ABC, Generic[BatchT]):
     """A training objective: a frozen dataclass whose fields are its hyper-parameters.
 
-    Class attributes: `paper` (its source and equation), `needs` (a subset of `NEEDS`: what a run must have for it),
-    `trains` ("policy", a row of the table, or "reward", a stage).
+    Class attributes: `paper` (its source and equation), `needs` (a subset of `NEEDS`: what a run must have for it; a
+    field may change what an instance needs), `trains` ("policy", a row of the table, or "reward", a stage).
+
+    The conformance kit also reads: `at_reference`, the loss of every sequence or token where the policy is the
+    reference; `moves`, which way a step on the loss moves the log-prob (of a reward model: the reward) of each kind of
+    completion, where an objective differs from its family; `known_failures`, the checks that it does not pass, each
+    with the reason.
     """
 
     paper: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     trains: ClassVar[str] = "policy"
+    at_reference: ClassVar[float | None] = None
+    moves: ClassVar[Mapping[str, Move]] = {"all": "up"}
+    known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         check_fields(self, type(self).__name__)
@@ -167,48 +184,11 @@ class Objective(ABC, Generic[BatchT]):
         """A small batch and the loss worked out by hand for the default hyper-parameters, for the conformance kit."""
         return None
 
+    def uses(self) -> tuple[Objective[Any], ...]:
+        """Other objectives whose code runs in this one: an edit of theirs trains this one again as well."""
+        return ()
 
-class Paired(Objective[Pairs]):
-    """An objective on preference pairs: a subclass gives `paper` and `loss`."""
-
-    needs: ClassVar[frozenset[str]] = frozenset({"pairs", "reference"})
-
-    def batches(self, engine: Engine) -> Iterator[Pairs]:
-        return engine.pairs()
-
-    def metrics(self, batch: Pairs) -> dict[str, Tensor]:
-        """Log-probs of both sides; with a reference also the margin and accuracy of the implicit reward (nats)."""
-        shown = {"chosen_logp": batch.chosen.logp, "rejected_logp": batch.rejected.logp}
-        if "reference" in self.needs:
-            margin = batch.chosen.log_ratio - batch.rejected.log_ratio
-            shown |= {"margin": margin, "accuracy": _accuracy(margin)}
-        return shown
-
-
-class Unpaired(Objective[Labelled]):
-    """An objective on completions labelled desirable or not: a subclass gives `paper` and `loss`."""
-
-    needs: ClassVar[frozenset[str]] = frozenset({"labels", "reference"})
-
-    def batches(self, engine: Engine) -> Iterator[Labelled]:
-        return engine.labelled()
-
-    def metrics(self, batch: Labelled) -> dict[str, Tensor]:
-        """Log-probs (NaN where a row is of the other label: such rows do not count) and implicit rewards, nats."""
-        good, logp = batch.desirable, batch.completions.logp
-        nothing = torch.full_like(logp, math.nan)
-        shown = {
-            "chosen_logp": torch.where(good, logp, nothing),
-            "rejected_logp": torch.where(good, nothing, logp),
-        }
-        if "reference" in self.needs:
-            # Twice the signed log-ratio: the expected margin between a desirable and an undesirable completion when
-            # the two labels are equally frequent, so that the curve stands beside that of a paired objective.
-            signed = torch.where(good, batch.completions.log_ratio, -batch.completions.log_ratio)
-            shown |= {"margin": 2 * signed, "accuracy": _accuracy(signed)}
-        return shown
-
-
-def _accuracy(margin: Tensor) -> Tensor:
-    """1 where the margin is right, 0 where it is wrong, 1/2 at a tie (as at step 0)."""
-    return 0.5 + 0.5 * margin.sign()
+    def limit(self, world: ExactWorld) -> Tensor | None:
+        """The policy `[P, N]` that it tends to with unlimited data, steps and capacity in a world that can be
+        enumerated, with pairs drawn from the reference and labelled by Bradley and Terry; None where nobody knows."""
+        return None

@@ -16,10 +16,10 @@ MAX_LINES = 300
 
 # A name is a module or a folder of alignbench; what is in a folder stands on the folder's floor.
 FLOORS = (
-    {"errors", "completions", "batch", "records", "stats", "agreement", "results", "formats", "encoding"}
+    {"errors", "completions", "batch", "exact", "records", "stats", "agreement", "results", "formats", "encoding"}
     | {"pretrained", "attention", "fused", "decoding", "recompute", "allocator", "questions"},
     {"objective", "judge", "models", "data", "tokens", "reference", "spent", "answers", "matches"},
-    {"benchmark"},
+    {"benchmark", "families"},
     {"logprobs", "sampling", "plugins"},
     {"engine", "judges", "adapters"},
     {"train", "evaluate"},
@@ -156,7 +156,7 @@ SOUND = {
     "alignbench/batch.py": "import torch\nfrom alignbench.errors import InputError\n",
     "alignbench/results.py": "from .records import Pair\n",
     "alignbench/objective.py": "from alignbench.batch import Pairs\nfrom alignbench import errors\n",
-    "alignbench/__init__.py": "from .objective import Paired\ndef __getattr__(n):\n    from .plugins import create\n",
+    "alignbench/__init__.py": "from .objective import Engine\ndef __getattr__(n):\n    from .plugins import create\n",
     "alignbench/judges/gold.py": "from alignbench import Judge\n",
     "alignbench/report/plots.py": "from . import tables\nfrom alignbench.report.page import page\n",
     "alignbench/cli.py": "from . import run\nfrom alignbench.report import write\n",

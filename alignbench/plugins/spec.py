@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ..benchmark import Benchmark
 from ..errors import InputError
 from ..objective import Training, check_fields
+from ..results import digest
 from .code import blamed, source
 from .find import BASES, Kind, available, find, installed, is_file
 from .settings import TRAINING_FIELDS, convert, default, did_you_mean, hints, settable, show, shown_fields, sweeps
@@ -188,7 +189,14 @@ def _build(cls: type[Any], kind: Created, name: str, given: dict[str, Any], path
     params = {f.name: getattr(plugin, f.name) for f in fields(cls)}
     changed = {key: params[key] for key, f in settable(cls).items() if params[key] != default(f)}
     text = ":".join([name, *(f"{key}={show(value)}" for key, value in {**changed, **overrides}.items())])
-    return Spec(text, name, plugin, params, overrides, source(cls, BASES[kind].__module__), path)
+    return Spec(text, name, plugin, params, overrides, _code(plugin, kind), path)
+
+
+def _code(plugin: Any, kind: Created) -> str:
+    """A hash of the code of a plug-in and of those that run in it."""
+    own = source(type(plugin), BASES[kind].__module__)
+    others = plugin.uses() if kind == "objective" else ()
+    return digest(own, [(_code(other, kind), other) for other in others]) if others else own
 
 
 def _unpickled(text: str, path: Path | None, kind: Created, was: str) -> Spec:
