@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .batch import Completions, Experience, Labelled, Pairs, Prompts, Ranked, Tokens
-from .benchmark import Benchmark, Sampler, Split, Stages
+from .benchmark import Benchmark, Enumeration, Sampler, Split, Stages
 from .errors import AlignbenchError, InputError, TrainingError
 from .exact import ExactWorld
 from .families import Listwise, Online, Paired, Unpaired
@@ -31,10 +31,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlignbenchError", "Benchmark", "Comparison", "Completion", "Completions", "Count", "Demonstration", "Engine",
-    "ExactWorld", "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Labelled", "LabelledCompletion",
-    "Listwise", "Move", "NonNegative", "Objective", "Online", "Pair", "Paired", "Pairs", "Positive", "Preferences",
-    "Prompt", "Prompts", "Range", "Ranked", "Sampler", "SmallModel", "Split", "Stages", "Tokens", "Training",
-    "TrainingError", "Unpaired", "Usage", "Verdict", "by_score", "comparison_prompt", "create",
+    "Enumeration", "ExactWorld", "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Labelled",
+    "LabelledCompletion", "Listwise", "Move", "NonNegative", "Objective", "Online", "Pair", "Paired", "Pairs",
+    "Positive", "Preferences", "Prompt", "Prompts", "Range", "Ranked", "Sampler", "SmallModel", "Split", "Stages",
+    "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score", "comparison_prompt",
+    "create",
 ]  # fmt: skip
 
 

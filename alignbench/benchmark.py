@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
+
+from torch import Tensor
 
 from .models import SmallModel
 from .objective import Count, Fraction, Objective, Range, Training, check_fields
@@ -37,6 +39,21 @@ class Stages:
     corpus: Callable[[], Sequence[str]]
     judge_lessons: Callable[[], Sequence[Sequence[Demonstration]]] | None = None
     judge_training: Training = field(default_factory=Training)
+
+
+@dataclass(frozen=True)
+class Enumeration:
+    """A world whose completions can all be enumerated: `length` of `words` after each of `prompts`, no end token.
+
+    `reward [P, V ** length]` is the gold reward in float64, completions in lexicographic order of `words` (the first
+    position is the slowest); `beta` is the price of the KL in the objective J that policies are held against.
+    """
+
+    prompts: tuple[Prompt, ...]
+    words: tuple[str, ...]
+    length: int
+    beta: float
+    reward: Tensor
 
 
 @dataclass(frozen=True)
@@ -106,6 +123,15 @@ class Benchmark(ABC):
     def gold(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float] | None:
         """The true reward of each completion, or None where nobody knows it."""
         return None
+
+    def exact(self) -> Enumeration | None:
+        """Every completion there is, with its true reward, where they can be enumerated; else None."""
+        return None
+
+    def defaults(self, objective: type[Objective]) -> Mapping[str, object]:  # type: ignore[type-arg]
+        """Values of an objective's own fields that hold in this benchmark where the user sets none; the spec shows
+        them. They may depend on which fields there are, never on whose they are."""
+        return {}
 
     def lm_eval_tasks(self, folder: Path) -> Path | None:
         """Write the benchmark's own tasks of lm-eval (YAML and data, the same each time) into `folder`, and return it;

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from .errors import InputError
-from .formats import Skipped, UnusableError, describe_skipped, parser_for, shown
-from .records import LabelledCompletion, Pair, Preferences, Prompt
+from .formats import Record, Skipped, UnusableError, describe_skipped, parser_for, shown
+from .records import Kind, LabelledCompletion, Pair, Preferences, Prompt, Ranking
 
 __all__ = [
     "Records", "Row", "Skipped", "check_disjoint", "describe_skipped", "distinct_prompts", "read_records", "read_rows",
@@ -36,18 +36,31 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 
 @dataclass(frozen=True)
 class Records:
-    """The valid records of one source; `fingerprint` is a sha256 of their content, whatever file holds it."""
+    """The valid records of one source; `fingerprint` is a sha256 of their content, whatever file holds it.
 
-    records: tuple[Pair, ...] | tuple[LabelledCompletion, ...]
-    kind: Literal["pairs", "labels"]
+    `left_out` lists completions of rankings that are used without them: ties and repeated texts.
+    """
+
+    records: tuple[Pair, ...] | tuple[LabelledCompletion, ...] | tuple[Ranking, ...]
+    kind: Kind
     skipped: tuple[Skipped, ...]
     source: str
     fingerprint: str
+    left_out: tuple[Skipped, ...] = ()
 
     @property
     def total(self) -> int:
         """Records in the source, skipped ones included."""
         return len(self.records) + len(self.skipped)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was left out, each as one phrase."""
+        said = [describe_skipped(self.skipped, self.total)] if self.skipped else []
+        if self.left_out:
+            listed = sum(len(r.completions) for r in self.records if isinstance(r, Ranking)) + len(self.left_out)
+            said.append(describe_skipped(self.left_out, listed, what="completions of the other records"))
+        return tuple(said)
 
 
 def read_records(source: str, split: str | None = None) -> Records:
@@ -62,7 +75,8 @@ def read_records(source: str, split: str | None = None) -> Records:
         InputError: the source is missing, empty, unreadable or in no known format, or none of its records is usable.
     """
     rows = read_rows(source, split)
-    parse = parser_for({name for _, row in rows for name in row}, source)
+    left_out: list[Skipped] = []
+    parse = parser_for({name for _, row in rows for name in row}, source, left_out.append)
     records: list[Any] = []
     skipped = []
     for line, row in rows:
@@ -72,8 +86,9 @@ def read_records(source: str, split: str | None = None) -> Records:
             skipped.append(Skipped(line, error.field, error.reason))
     if not records:
         raise InputError(f"{source} holds no usable record: {describe_skipped(skipped, len(rows))}.")
-    kind: Literal["pairs", "labels"] = "pairs" if isinstance(records[0], Pair) else "labels"
-    return Records(tuple(records), kind, tuple(skipped), source, _fingerprint(records))
+    kinds: dict[type, Kind] = {Pair: "pairs", LabelledCompletion: "labels", Ranking: "rankings"}
+    kind = kinds[type(records[0])]
+    return Records(tuple(records), kind, tuple(skipped), source, _fingerprint(records), tuple(left_out))
 
 
 def read_rows(source: str, split: str | None = None) -> list[Row]:
@@ -101,7 +116,7 @@ def split_by_prompt(records: Preferences, shares: Mapping[SplitT, float], salt: 
     return {name: tuple(part) for name, part in parts.items()}
 
 
-def distinct_prompts(records: Iterable[Pair | LabelledCompletion], salt: str) -> tuple[Prompt, ...]:
+def distinct_prompts(records: Iterable[Record], salt: str) -> tuple[Prompt, ...]:
     """Each prompt once, in the order of a hash of its text: any prefix is a fair sample of them."""
     prompts = dict.fromkeys(record.prompt for record in records)
     return tuple(sorted(prompts, key=lambda prompt: (_point(prompt.text, salt), prompt.text)))
@@ -126,12 +141,14 @@ def _point(text: str, salt: str) -> float:
     return int.from_bytes(hashlib.sha256(f"{salt}\0{text}".encode()).digest()[:6], "big") / 2**48
 
 
-def _fingerprint(records: Iterable[Pair | LabelledCompletion]) -> str:
+def _fingerprint(records: Iterable[Record]) -> str:
     hashed = hashlib.sha256()
     for record in records:
         content: list[Any] = [record.prompt.text, record.prompt.messages]
         if isinstance(record, Pair):
             content += [record.chosen.text, record.rejected.text]
+        elif isinstance(record, Ranking):
+            content += [[completion.text for completion in record.completions]]
         else:
             content += [record.completion.text, record.desirable]
         hashed.update(json.dumps(content).encode() + b"\n")

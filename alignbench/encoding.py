@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Ids = tuple[int, ...]
 
+# Saved with a tokenizer (in tokenizer_config.json): no token ends a completion, all are sampled to the same length.
+FIXED_LENGTH = "fixed_length"
+
 # Chat templates may write today's date: a macro in front of them gives a fixed one, so that the same data give the same
 # ids tomorrow. (A function cannot be handed in: `apply_chat_template` lets only plain data through.)
 _CODES = "".join(f"|replace('%{code}', '{datetime(2024, 7, 26).strftime('%' + code)}')" for code in "aAbBdmyYHMSjpI")
@@ -27,12 +30,15 @@ class Encoder:
     Whatever renders a prompt with messages raises jinja2's `TemplateError` where the chat template refuses them, and
     `InputError` where there is no template, or one whose prompt is not the beginning of its conversation.
 
+    A tokenizer without an end token that is marked `fixed_length` is read as it is: completions end by their length.
+
     Raises:
-        InputError: the tokenizer has no end-of-sequence token.
+        InputError: the tokenizer has no end-of-sequence token and no such mark.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        if tokenizer.eos_token_id is None:
+        self.fixed_length = tokenizer.eos_token_id is None and bool(tokenizer.init_kwargs.get(FIXED_LENGTH))
+        if tokenizer.eos_token_id is None and not self.fixed_length:
             raise InputError("the tokenizer has no end-of-sequence token: set its eos_token and save it again.")
         self.tokenizer = tokenizer
         self.begin: int | None = tokenizer.bos_token_id
@@ -45,8 +51,10 @@ class Encoder:
         """The tokens at which a completion ends: end-of-sequence, then the template's own end of a turn if it has one.
 
         Some chat models close a reply with a token of their own (`<end_of_turn>`) and run on where only end-of-sequence
-        stops them.
+        stops them. None where completions have a fixed length.
         """
+        if self.fixed_length:
+            return ()
         from jinja2.exceptions import TemplateError
 
         end = int(self.tokenizer.eos_token_id)
@@ -68,13 +76,18 @@ class Encoder:
         """
         if not texts:
             return []
-        encoded = self.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            return_attention_mask=False,
-            verbose=False,
-            split_special_tokens=plain,
-        )
+        try:
+            encoded = self.tokenizer(
+                list(texts),
+                add_special_tokens=False,
+                return_attention_mask=False,
+                verbose=False,
+                split_special_tokens=plain,
+            )
+        except Exception as error:
+            if not self.fixed_length:
+                raise
+            raise InputError(self._unknown(texts)) from error  # the tokenizers library raises a bare Exception
         return [tuple(ids) for ids in encoded["input_ids"]]
 
     def prompt_ids(self, texts: Sequence[str]) -> list[Ids]:
@@ -86,7 +99,11 @@ class Encoder:
         return self.begin is not None and ids[:1] == (self.begin,)
 
     def ended(self, ids: Ids) -> Ids:
-        """The ids of a completion with exactly one end token: its own last one, or end-of-sequence."""
+        """The ids of a completion with exactly one end token: its own last one, or end-of-sequence.
+
+        Those of a fixed length end without one."""
+        if not self.end_ids:
+            return ids
         end = ids[-1] if ids and ids[-1] in self.end_ids else self.end_ids[0]
         while ids and ids[-1] in self.end_ids:
             ids = ids[:-1]
@@ -116,6 +133,12 @@ class Encoder:
         closing = [(at, token) for token in self._special if (at := reply.find(token, end)) >= 0]
         # The template goes on after the turn, with a line break for instance: no model is asked to write that.
         return reply[: min(closing)[0]] + min(closing)[1] if closing else reply
+
+    def _unknown(self, texts: Sequence[str]) -> str:
+        """Why a tokenizer without an unknown token cannot read a text."""
+        known = self.tokenizer.get_vocab()
+        word = next((word for text in texts for word in text.split() if word not in known), "")
+        return f"{word!r} is none of the {len(known)} words that the model reads: leave it out or name another model."
 
     def _begun(self, ids: Ids) -> Ids:
         has_begin = self.begins(ids)

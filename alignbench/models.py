@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .encoding import Encoder
+from .encoding import FIXED_LENGTH, Encoder
 from .errors import InputError
 from .fused import fuse_activations
 from .pretrained import check_vocabulary, load_model, load_tokenizer
@@ -27,10 +27,12 @@ PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 class SmallModel:
     """A causal language model to train from scratch (a Llama of `transformers`) and the tokenizer it reads with.
 
-    `tokenizer`: "words" splits on white space, so that text and ids correspond one to one; "bytes" is byte-level BPE.
+    `tokenizer`: "words" splits on white space, so that text and ids correspond one to one; "bytes" is byte-level BPE;
+    "symbols" are the words of the corpus and nothing else, no begin and no end: all completions are as long as a run
+    samples them, and their probabilities sum to 1.
     """
 
-    tokenizer: Literal["words", "bytes"] = "bytes"
+    tokenizer: Literal["words", "bytes", "symbols"] = "bytes"
     vocabulary: int = 2000
     layers: int = 3
     width: int = 128
@@ -97,11 +99,13 @@ class Policy:
 
     @property
     def end(self) -> int:
-        return int(self.tokenizer.eos_token_id)
+        """What fills places that nobody looks at: the end token, or where completions have a fixed length any other."""
+        return int(self.tokenizer.eos_token_id or 0)
 
     @cached_property
     def ends(self) -> tuple[int, ...]:
-        """The tokens at which a completion ends: `end`, and a chat template's own end of a turn."""
+        """The tokens at which a completion ends: `end`, and a chat template's own end of a turn; none where all
+        completions have the same length."""
         return Encoder(self.tokenizer).end_ids
 
     def save(self, folder: Path) -> None:
@@ -109,7 +113,7 @@ class Policy:
 
         It says at which tokens a completion ends: other programs that generate with it would else never stop.
         """
-        self.model.generation_config.eos_token_id = list(self.ends)
+        self.model.generation_config.eos_token_id = list(self.ends) or None
         if self.adapter is None:
             self.model.save_pretrained(folder)
         else:  # the embedding is never adapted, and to learn that by itself peft would ask the hub
@@ -133,7 +137,13 @@ def quiet() -> None:
 
 
 def small_tokenizer(corpus: Sequence[str], shape: SmallModel) -> Any:
-    """A tokenizer trained on `corpus`, with begin, end, pad and unknown tokens of its own."""
+    """A tokenizer trained on `corpus`, with begin, end, pad and unknown tokens of its own; of symbols, without any.
+
+    Raises:
+        InputError: there are more symbols than `shape.vocabulary`.
+    """
+    if shape.tokenizer == "symbols":
+        return _symbols(corpus, shape)
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -163,6 +173,24 @@ def small_tokenizer(corpus: Sequence[str], shape: SmallModel) -> Any:
         unk_token=UNKNOWN,
         clean_up_tokenization_spaces=False,
         model_max_length=shape.context,
+    )
+
+
+def _symbols(corpus: Sequence[str], shape: SmallModel) -> Any:
+    """The words of the corpus, in alphabetical order, and nothing else."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = sorted({word for text in corpus for word in text.split()})
+    if len(words) > shape.vocabulary:
+        raise InputError(f"a tokenizer of symbols: the corpus has {len(words)} words, more than {shape.vocabulary}.")
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        clean_up_tokenization_spaces=False,
+        model_max_length=shape.context,
+        **{FIXED_LENGTH: True},
     )
 
 
@@ -257,6 +285,7 @@ class RewardModel:
         device = next(self.model.parameters()).device
         lengths = torch.tensor([len(row) for row in rows], device=device)
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        pad = 0 if pad is None else pad  # of a fixed length: whatever it is, it is masked
         width = int(lengths.max())
         ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)
         mask = (torch.arange(width, device=device)[None] < lengths[:, None]).long()

@@ -70,10 +70,11 @@ def skeleton(config: Any, source: str | Path) -> Any:
 
 
 def load_tokenizer(source: str | Path) -> Any:
-    """The tokenizer of a model; it must have an end token. An adapter may leave it to its base model.
+    """The tokenizer of a model. It must have an end token, or be marked as one of completions of a fixed length. An
+    adapter may leave it to its base model.
 
     Raises:
-        InputError: there is none, it cannot be loaded, or it has no end-of-sequence token.
+        InputError: there is none, it cannot be loaded, or it has neither an end-of-sequence token nor the mark.
     """
     from transformers import AutoTokenizer
 
@@ -87,7 +88,7 @@ def load_tokenizer(source: str | Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises a bare Exception
         raise InputError(f"model {source}: its tokenizer cannot be loaded{_hint(source)}: {_short(error)}") from error
-    if tokenizer.eos_token_id is None:
+    if tokenizer.eos_token_id is None and not tokenizer.init_kwargs.get("fixed_length"):
         raise InputError(f"model {source}: its tokenizer has no end-of-sequence token; set eos_token and save it.")
     return tokenizer
 

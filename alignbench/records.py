@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
 
 Message = dict[str, str]
 """A chat message, `{"role": ..., "content": ...}`."""
@@ -53,6 +55,42 @@ class LabelledCompletion:
     completion: Completion
     desirable: bool
     line: int | None = None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A list `(x, y_1, ..., y_K)`, the best completion first, no two equally good; K is two at least.
+
+    Raises:
+        ValueError: there are fewer than two completions.
+    """
+
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    line: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.completions) < 2:
+            raise ValueError(f"a ranking takes two completions or more, not {len(self.completions)}")
+
+    @property
+    def ends(self) -> Pair:
+        """The best against the worst: what a judge is held against."""
+        return self.pairs[0]
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The K // 2 pairs of `nested`, what objectives on pairs and on labels learn from."""
+        return tuple(Pair(self.prompt, better, worse, line=self.line) for better, worse in nested(self.completions))
+
+
+def nested(ranked: Sequence[T]) -> tuple[tuple[T, T], ...]:
+    """Pairs of a list in order: first against last, second against second to last, and so on.
+
+    Each item is in one pair, so that as many different completions are read as there are in the list; the middle one of
+    an odd number, neither good nor bad, is in none.
+    """
+    return tuple((ranked[i], ranked[-1 - i]) for i in range(len(ranked) // 2))
 
 
 @dataclass(frozen=True)
@@ -139,4 +177,6 @@ def _points(outcome: Outcome) -> float:
     return {"first": 1.0, "second": 0.0}.get(outcome, 0.5)
 
 
-Preferences = Sequence[Pair] | Sequence[LabelledCompletion]
+Kind = Literal["pairs", "labels", "rankings"]
+"""What preference data are: pairs, single completions with a label, or ranked lists."""
+Preferences = Sequence[Pair] | Sequence[LabelledCompletion] | Sequence[Ranking]

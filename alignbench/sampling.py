@@ -29,6 +29,7 @@ def sample(
 ) -> list[Tokens]:
     """One completion of each prompt, its end token included where it ended; temperature 0 takes the likeliest token.
 
+    Where no token ends a completion (`Policy.ends`), all have `max_new_tokens` tokens and have ended: nothing is missing.
     Prompts of like length run together, equal ones are read once, and rows that have finished leave the batch. Nothing
     but the temperature changes the distribution, whatever sampling defaults a folder brings.
 
@@ -54,7 +55,7 @@ def _decode(policy: Policy, prompts: list[tuple[int, ...]], uniforms: Tensor, te
     """New tokens `[B, T]`; what follows the first end token of a row means nothing. `uniforms [B, T]` decide."""
     steps = uniforms.shape[1]
     batch = Growing(policy.model, prompts, steps, policy.end)
-    ends = torch.tensor(policy.ends, device=uniforms.device)
+    ends = torch.tensor(policy.ends, dtype=torch.long, device=uniforms.device)
     rows = torch.arange(len(prompts), device=uniforms.device)  # those that are still in the batch
     finished = torch.zeros_like(rows, dtype=torch.bool)
     new = torch.zeros(uniforms.shape, dtype=torch.long, device=uniforms.device)
@@ -108,7 +109,7 @@ def _locate(weights: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cut(row: Tokens, new: list[int], ends: tuple[int, ...]) -> Tokens:
-    """The completion up to its first end token."""
+    """The completion up to its first end token; where there is none in the vocabulary, it ends with its last token."""
     last = next((place for place, token in enumerate(new) if token in ends), None)
     completion = new if last is None else new[: last + 1]
-    return Tokens(row.prompt, tuple(completion), row.prompt_id, last is not None)
+    return Tokens(row.prompt, tuple(completion), row.prompt_id, last is not None or not ends)

@@ -247,7 +247,7 @@ def test_a_broken_distribution_is_named(distribution: Callable[..., None], value
         (("@dataclass(frozen=True)", ""), ["my_loss.py: class MyLoss", "@dataclass(frozen=True)"]),
         (("(frozen=True)\n", "\n"), ["@dataclass(frozen=True)"]),
         (('    paper = "arXiv:2305.10425, eq. 5"\n', ""), ["`paper`"]),
-        (("    margin: float", "    needs = frozenset({'pair'})\n    margin: float"), ["'pair'", "pairs, reference"]),
+        (("    margin: float", "    needs = frozenset({'pair'})\n    margin: float"), ["'pair'", "pairs, rankings, reference"]),
         (("    margin: float", "    needs = 'pairs'\n    margin: float"), ["needs='pairs'", "frozenset"]),
         (("    margin: float", "    trains = 'both'\n    margin: float"), ["trains='both'"]),
         (("def loss", "def los"), ["class MyLoss does not define loss"]),

@@ -61,13 +61,13 @@ def config_of(options: Options) -> Any:
 
     if options.eval_data and not options.data:
         raise InputError("--eval-data holds out data beside --data: give --data as well, or leave it out.")
-    specs = parse_objectives(options.objectives)
     chosen = create_benchmark(_benchmark_text(options.benchmark, options.data))
     values = {f.name: getattr(chosen.plugin, f.name) for f in fields(chosen.plugin) if f.init}
     values |= {"data": options.data} if options.data else {}
     values |= {"eval_data": options.eval_data} if options.eval_data else {}
     values["pretrained"] = bool(options.model)
     plugin = find("benchmark", chosen.name)(**values)
+    specs = parse_objectives(options.objectives, plugin.defaults)
     if options.tune_prompts and not options.tune:
         raise InputError("--tune-prompts says how many prompts --tune chooses on: give --tune, or leave it out.")
     if options.sft and not options.model:

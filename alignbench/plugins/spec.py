@@ -6,6 +6,7 @@ import inspect
 import itertools
 import re
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from .find import BASES, Kind, available, find, installed, is_file
 from .settings import TRAINING_FIELDS, convert, default, did_you_mean, hints, settable, show, shown_fields, sweeps
 
 Created = Literal["objective", "benchmark"]  # the kinds that have fields
+Defaults = Callable[[type[Any]], Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,18 @@ class Description:
     needs: tuple[str, ...]
 
 
-def parse_objectives(text: str) -> list[Spec]:
+def parse_objectives(text: str, defaults: Defaults | None = None) -> list[Spec]:
     """The objectives of a comma list; `field=a/b/c` sweeps numbers and booleans, several fields as their product.
+
+    `defaults` gives values of fields that the text leaves out, for a class: those of a benchmark.
 
     Raises:
         InputError: a plug-in, field or value that is not there or not right, or the same objective twice.
     """
     specs: list[Spec] = []
-    for spec in itertools.chain.from_iterable(_specs(item, "objective") for item in _items(text, "objective")):
+    for spec in itertools.chain.from_iterable(
+        _specs(item, "objective", None, defaults) for item in _items(text, "objective")
+    ):
         for other in specs:
             if (spec.plugin, spec.overrides) == (other.plugin, other.overrides):
                 raise InputError(f"the objective {spec.text!r} is given twice: give it once.")
@@ -140,7 +146,7 @@ def _items(text: str, kind: Kind) -> list[str]:
     return items
 
 
-def _specs(text: str, kind: Created, path: Path | None = None) -> list[Spec]:
+def _specs(text: str, kind: Created, path: Path | None = None, defaults: Defaults | None = None) -> list[Spec]:
     match = re.match(r"[^:]*\.py::[^:]*|[^:]*", text)  # `::` belongs to a name, file.py::ClassName
     assert match is not None  # it matches even nothing
     name, parts = match.group().strip(), text[match.end() :].split(":")[1:]
@@ -149,6 +155,8 @@ def _specs(text: str, kind: Created, path: Path | None = None) -> list[Spec]:
         path = Path(str(sys.modules[cls.__module__].__file__))
         name = path.name + "".join(name.partition("::")[1:])  # a table is no place for folders
     given = _given(cls, kind, name, parts)
+    left_out = defaults(cls) if defaults else {}
+    given |= {key: [value] for key, value in left_out.items() if key not in given and key in settable(cls)}
     return [
         _build(cls, kind, name, dict(zip(given, values, strict=True)), path if is_file(name) else None)
         for values in itertools.product(*given.values())

@@ -23,6 +23,7 @@ from ..reference import Reference
 from ..results import Json, derive, read_json, read_jsonl, whole_folder, write_json, write_jsonl, write_text
 from ..sampling import sample
 from ..train import Step, train
+from . import exact
 from .samples import reward_of, sample_rows, texts
 from .stages import Report
 from .world import World
@@ -46,7 +47,8 @@ def trained(folder: Path) -> bool:
 def evaluated(world: World, folder: Path) -> bool:
     """Whether a cell's samples are drawn at every temperature, and measured."""
     drawn = all((folder / world.samples_name(t)).exists() for t in (1.0, *world.config.temperatures))
-    return drawn and (folder / "evaluations" / f"{world.samples_key}.json").exists()
+    summed = world.enumeration is None or (folder / exact.name_of(world)).exists()
+    return drawn and summed and (folder / "evaluations" / f"{world.samples_key}.json").exists()
 
 
 def cell(world: World, spec: Spec, seed: int, report: Report) -> str | None:
@@ -60,6 +62,8 @@ def cell(world: World, spec: Spec, seed: int, report: Report) -> str | None:
             shutil.rmtree(folder, ignore_errors=True)
             _train_cell(world, spec, seed, folder, report)
         if not evaluated(world, folder):
+            if world.enumeration is not None:
+                exact.evaluate_cell(world, spec, folder, seed)
             evaluate_cell(world, folder, seed, report)
     except InputError:
         raise
@@ -169,7 +173,10 @@ def _curve_point(world: World, model: LanguageModel, seed: int, step: int, compl
         world.benchmark.gold,
         world.judge_reward,
     )
-    return {"step": step, "completions": completions, "evaluation": measured.means()}
+    shown: Json = measured.means()
+    if world.enumeration is not None:
+        shown["exact"] = exact.evaluate(world, model)
+    return {"step": step, "completions": completions, "evaluation": shown}
 
 
 def evaluate_cell(world: World, folder: Path, seed: int, report: Report) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..plugins import find
 from ..results import Json, read_json
+from . import exact
 from .config import Config
 from .judging import judge_folder, label_of
 from .plan import plan
@@ -115,6 +116,7 @@ def describe(world: World, config: Config) -> Json:
         "stages": list(_stage_logs(world)),
         "capability": _capability(world),
         "tuning": tuning,
+        "exact": exact.described(world),
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from ..plugins import Spec
-from . import capability, cells, judges, samples, stages
+from . import capability, cells, exact, judges, samples, stages
 from .config import Config
 from .plan import Job
 from .stages import Report
@@ -21,9 +21,11 @@ ONCE: dict[str, Callable[[World, Report], None]] = {
     "judge_lm": stages.judge_lm,
     "held_out": stages.held_out,
     "capability": capability.of_reference,
+    "exact": exact.enumerate_world,
 }
 PER_SEED: dict[str, Callable[[World, int, Report], None]] = {
     "reward": stages.reward,
+    "exact_reward": exact.reward_ceiling,
     "reference_samples": samples.reference_samples,
     "best_of": samples.best_of,
 }

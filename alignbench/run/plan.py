@@ -84,22 +84,27 @@ def _add_stages(jobs: _Jobs, world: World) -> None:
         jobs.add("judge_reward", "data", heavy=True)
     if any("reference" in spec.plugin.needs for spec in world.specs):
         jobs.add("cache", "data")
+    exact = world.enumeration is not None
+    if exact:
+        jobs.add("exact", "data")
     rewarded = bool(config.best_of) or any("reward" in spec.plugin.needs for spec in world.specs)
     for seed in config.seed_numbers:
         if rewarded and not config.reward_model:
             jobs.add("reward", "data", seed=seed, heavy=True)
+            if exact:
+                jobs.add("exact_reward", "exact", f"reward seed {seed}", seed=seed)
         jobs.add("reference_samples", "data", "judge reward", seed=seed)
     jobs.add("held_out", "data")
 
 
 def _add_cells(jobs: _Jobs, world: World) -> None:
-    shared = ("data", "judge reward", "judge lm", "cache")
+    shared = ("data", "judge reward", "judge lm", "cache", "exact")
     for seed in world.config.seed_numbers:
         samples, reward = f"reference samples seed {seed}", f"reward seed {seed}"
         if world.config.best_of:
             jobs.add("best_of", *shared, samples, reward, seed=seed, heavy=True)
         for spec in world.specs:
-            own = (reward,) if "reward" in spec.plugin.needs else ()
+            own = (reward, f"exact {reward}") if "reward" in spec.plugin.needs else ()
             online = "sampling" in spec.plugin.needs
             jobs.add("cell", *shared, samples, *own, seed=seed, spec=spec.text, heavy=online)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..batch import Tokens
-from ..benchmark import Benchmark, Split, Stages
+from ..benchmark import Benchmark, Enumeration, Split, Stages
 from ..errors import InputError
 from ..logprobs import LanguageModel
 from ..logprobs import Path as ScoringPath
@@ -48,6 +48,7 @@ class World:
                 raise InputError(f"{spec.path} was edited while the run was using it: run the same command again.")
         self.benchmark_class = find("benchmark", config.benchmark)
         self.benchmark: Benchmark = self.benchmark_class(**dict(config.benchmark_fields))
+        self.enumeration: Enumeration | None = self.benchmark.exact()
         self.stages: Stages = self.benchmark.stages()
         self.supervised = recreate(self.stages.supervised)
         self.reward_objective = recreate(self.stages.reward)
@@ -108,6 +109,8 @@ class World:
             "held_out": digest("held out", data, self.benchmark.eval_prompts),
             "tasks": digest("tasks", self._capability_key),
             "capability": digest("capability", data, self._capability_key),
+            "exact": digest("exact", data, self.benchmark.fingerprint(), *scoring),
+            "exact_reward": digest("exact reward", optimised, self.benchmark.fingerprint(), *scoring),
         }
 
     @property
