@@ -19,10 +19,12 @@ from .records import (
     Comparison,
     Completion,
     Demonstration,
+    Kind,
     LabelledCompletion,
     Pair,
     Preferences,
     Prompt,
+    Ranking,
     Usage,
     Verdict,
 )
@@ -31,10 +33,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlignbenchError", "Benchmark", "Comparison", "Completion", "Completions", "Count", "Demonstration", "Engine",
-    "Enumeration", "ExactWorld", "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Labelled",
+    "Enumeration", "ExactWorld", "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Kind", "Labelled",
     "LabelledCompletion", "Listwise", "Move", "NonNegative", "Objective", "Online", "Pair", "Paired", "Pairs",
-    "Positive", "Preferences", "Prompt", "Prompts", "Range", "Ranked", "Sampler", "SmallModel", "Split", "Stages",
-    "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score", "comparison_prompt",
+    "Positive", "Preferences", "Prompt", "Prompts", "Range", "Ranked", "Ranking", "Sampler", "SmallModel", "Split",
+    "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score", "comparison_prompt",
     "create",
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .models import SmallModel
 from .objective import Count, Fraction, Objective, Range, Training, check_fields
-from .records import Completion, Demonstration, Preferences, Prompt
+from .records import Completion, Demonstration, Kind, Preferences, Prompt
 
 Split = Literal["train", "judge", "eval"]
 
@@ -83,8 +83,8 @@ class Benchmark(ABC):
         check_fields(self, type(self).__name__.lower())
 
     @property
-    def kind(self) -> Literal["pairs", "labels"]:
-        """What `preferences` gives: pairs, or single completions with a label."""
+    def kind(self) -> Kind:
+        """What `preferences` gives: pairs, single completions with a label, or ranked lists."""
         return "pairs"
 
     @property

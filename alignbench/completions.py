@@ -1,8 +1,8 @@
 """Completions that promise their log-probabilities and compute them on first read.
 
-They hold token ids. Reading `logps`, `ref_logps`, `states`, `values` or `entropy` runs the model that is needed for
-it, once, and an objective pays only for what it reads. `select(rows)` goes back to the ids, so that the loop can split
-a batch before anything with a gradient exists.
+They hold token ids. Reading `logps`, `ref_logps`, `states`, `values`, `entropy` or `collision` runs the model that is
+needed for it, once, and an objective pays only for what it reads. `select(rows)` goes back to the ids, so that the
+loop can split a batch before anything with a gradient exists.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ class Forward(Protocol):
 
     @property
     def entropy(self) -> Tensor: ...  # [sum T], no gradient
+
+    @property
+    def collision(self) -> Tensor: ...  # [sum T], no gradient
 
 
 class Scorer(Protocol):
@@ -78,7 +81,8 @@ class Completions:
 
     Attributes computed on first read: `logps [B, T]` (float32 nats, gradient to the policy), `ref_logps [B, T]` (no
     gradient), `states [B, T+1, D]` (`states[:, t]` precedes token t, `states[:, length]` follows the last one),
-    `values [B, T+1]` (what `Objective.init` returned, applied to `states`), `entropy [B, T]` (nats, no gradient).
+    `values [B, T+1]` (what `Objective.init` returned, applied to `states`), `entropy [B, T]` (nats, no gradient),
+    `collision [B, T]` (log sum_v pi(v | x, y_<t)^2 over the vocabulary, nats, no gradient).
     """
 
     def __init__(self, shared: Shared, start: int, stop: int, given: dict[str, Tensor] | None = None) -> None:
@@ -100,14 +104,15 @@ class Completions:
         mask: Tensor,
         values: Tensor | None = None,
         entropy: Tensor | None = None,
+        collision: Tensor | None = None,
     ) -> Completions:
         """Completions from plain tensors `[B, T]` (`values [B, T+1]`), for examples and tests."""
         self = cls(Shared((), _Nothing()), 0, logps.shape[0])
         self.fixed = True
-        given = {"logps": logps, "ref_logps": ref_logps, "values": values, "entropy": entropy}
+        given = {"logps": logps, "ref_logps": ref_logps, "values": values, "entropy": entropy, "collision": collision}
         self._given = {name: value for name, value in given.items() if value is not None}
         self._given["mask"] = mask.bool()
-        for name in ("logps", "ref_logps", "entropy"):
+        for name in ("logps", "ref_logps", "entropy", "collision"):
             if name in self._given:
                 self._given[name] = self._given[name].masked_fill(~self._given["mask"], 0.0)
         return self
@@ -166,6 +171,10 @@ class Completions:
     @cached_property
     def entropy(self) -> Tensor:
         return self._read("entropy", lambda: self._padded(self._shared.forward.entropy, 0))
+
+    @cached_property
+    def collision(self) -> Tensor:
+        return self._read("collision", lambda: self._padded(self._shared.forward.collision, 0))
 
     @cached_property
     def states(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 from .batch import Completions, Coupled, Forward, Labelled, Pairs, Prompts, Ranked, Tokens
 from .errors import InputError
 from .logprobs import LanguageModel
+from .mismatched import mismatched_rows
 from .objective import Training
 from .reference import Reference
 from .results import derive
 from .sampling import sample
 from .spent import Spent
-from .tokens import Dataset, mismatched_rows
+from .tokens import Dataset
 
 Score = Callable[[Sequence[Tokens]], Sequence[float] | Tensor]
 
@@ -66,12 +68,19 @@ class _Unlearned:
         with self._spent.phase("score"):
             return self._inner.entropy
 
+    @property
+    def collision(self) -> Tensor:
+        with self._spent.phase("score"):
+            return self._inner.collision
+
 
 class LocalEngine:
     """The `Engine` of one cell on one device, and the `Scorer` of its batches.
 
     All streams follow one order of the records, fixed by the seed: within a seed every objective meets the same
-    prompts in the same order, whatever its batch size. `consumed` lists them as they were served.
+    prompts in the same order, whatever its batch size. `consumed` lists them as they were served, each record's prompt
+    once. A batch is of `batch_size` pairs, labels, lists or prompts; the pairs of one list follow one another, and a
+    batch of pairs or labels may end within a list.
     """
 
     def __init__(self, model: LanguageModel, sources: Sources, training: Training, budget: Budget, seed: int) -> None:
@@ -154,16 +163,17 @@ class LocalEngine:
         return min(1.0, max(shares))
 
     def pairs(self) -> Iterator[Pairs]:
-        data = self._data.pairs
-        for part in self._batches(self._order(len(data)), 2):
-            self._consume([data[i][0].prompt_id for i in part], 2 * len(part))
+        data, leads = self._data.pairs, {pairs.start for pairs in self._data.pairs_of}
+        for part in self._batches(self._pair_order(), lambda _: 2):
+            self._consume([data[i][0].prompt_id for i in part if i in leads], 2 * len(part))
             yield Pairs.from_rows([data[i][0] for i in part], [data[i][1] for i in part], self)
 
     def labelled(self) -> Iterator[Labelled]:
         data = self._data.as_labelled()
         others = mismatched_rows(self._data)
-        for part in self._batches(self._labelled_order(), 1):
-            self._consume([data[i][0].prompt_id for i in part if self._leads(i)], len(part))
+        leads = {2 * pairs.start for pairs in self._data.pairs_of} or range(len(data))
+        for part in self._batches(self._labelled_order(), lambda _: 1):
+            self._consume([data[i][0].prompt_id for i in part if i in leads], len(part))
             rows = [data[i][0] for i in part]
             mismatched = Completions.from_rows([others[i] for i in part], self)
             self.spent.tokens += self.model.tokens(mismatched.tokens)
@@ -171,35 +181,38 @@ class LocalEngine:
             yield Labelled(Completions.from_rows(rows, self), desirable, Coupled(lambda m=mismatched: m.log_ratio))  # type: ignore[misc]
 
     def rankings(self) -> Iterator[Ranked]:
-        data = self._data.pairs
-        for part in self._batches(self._order(len(data)), 2):
-            self._consume([data[i][0].prompt_id for i in part], 2 * len(part))
+        """A list counts as many completions as its pairs hold, so that one pass over the data is one pass for all; the
+        middle one of an odd number is read here alone and not counted."""
+        data = self._data.lists
+        for part in self._batches(self._order(len(data)), lambda i: len(data[i]) // 2 * 2):
+            self._consume([data[i][0].prompt_id for i in part], sum(len(data[i]) // 2 * 2 for i in part))
             rows = [row for i in part for row in data[i]]
-            yield Ranked(Completions.from_rows(rows, self), (2,) * len(part))
+            yield Ranked(Completions.from_rows(rows, self), tuple(len(data[i]) for i in part))
 
     def demonstrations(self) -> Iterator[Completions]:
         data = self.sources.demonstrations
-        for part in self._batches(self._order(len(data)), 1):
+        for part in self._batches(self._order(len(data)), lambda _: 1):
             self._consume([data[i].prompt_id for i in part], len(part))
             yield Completions.from_rows([data[i] for i in part], self)
 
     def prompts(self) -> Iterator[Prompts]:
-        items = [pair[0] for pair in self._data.pairs] or [row for row, _ in self._data.labelled]
-        stream = self._batches(self._order(len(items)), 0)
+        items = self._data.leaders
+        stream = self._batches(self._order(len(items)), lambda _: self._samples_each)
         for part in stream:
             self._consume([items[i].prompt_id for i in part], 0)
             yield Prompts(tuple(Tokens(items[i].prompt, (), items[i].prompt_id) for i in part))
 
     # samples and rewards
 
-    def sample(self, prompts: Prompts, n: int = 1) -> Completions:
+    def sample(self, prompts: Prompts, n: int = 1, greedy: bool = False) -> Completions:
         repeated = [row for row in prompts.tokens for _ in range(n)]
         seed = derive(self.seed, f"rollout/{self._rollouts}")
-        self._rollouts += 1
-        self._samples_each = n
         with self.spent.phase("sample"):
-            rows = sample(self.model.policy, repeated, seed, self.sources.max_new_tokens)
-        self.spent.completions += len(rows)
+            rows = sample(self.model.policy, repeated, seed, self.sources.max_new_tokens, 0.0 if greedy else 1.0)
+        if not greedy:  # it draws no random number, so that the next rollout is the same with and without it
+            self._rollouts += 1
+            self._samples_each = n
+            self.spent.completions += len(rows)
         drawn = sum(len(row.completion) for row in rows)
         self.spent.sampled_tokens += drawn
         self.spent.tokens += drawn + sum(len(row.prompt) for row in rows)
@@ -241,24 +254,29 @@ class LocalEngine:
             yield from torch.randperm(count, generator=generator).tolist()
             epoch += 1
 
+    def _pair_order(self) -> Iterator[int]:
+        """The same order of records; each gives its pairs one after another."""
+        pairs_of = self._data.pairs_of
+        return (pair for record in self._order(len(pairs_of)) for pair in pairs_of[record])
+
     def _labelled_order(self) -> Iterator[int]:
         """The same order of records; a pair gives its chosen, then its rejected completion."""
-        if not self._data.pairs:
-            yield from self._order(len(self._data.labelled))
-        for record in self._order(len(self._data.pairs)):
-            yield from (2 * record, 2 * record + 1)
+        if self._data.labelled:
+            return self._order(len(self._data.labelled))
+        return (item for pair in self._pair_order() for item in (2 * pair, 2 * pair + 1))
 
-    def _leads(self, item: int) -> bool:
-        return not self._data.pairs or item % 2 == 0
-
-    def _batches(self, order: Iterator[int], completions: int) -> Iterator[list[int]]:
-        """Batches of `batch_size` items until the budget is used; `completions` is what one item counts (0: one)."""
+    def _batches(self, order: Iterator[int], completions: Callable[[int], int]) -> Iterator[list[int]]:
+        """Batches of `batch_size` items until the budget is used; `completions` is what an item counts."""
         while self.progress < 1:
-            left = self.budget.completions - self.spent.completions
-            size = self.batch_size
-            if not self.budget.seconds and not self.budget.tokens:
-                size = min(size, -(-left // (completions or self._samples_each)))
-            yield list(islice(order, size))
+            left: float = self.budget.completions - self.spent.completions
+            left = math.inf if self.budget.seconds or self.budget.tokens else left
+            part: list[int] = []
+            for item in islice(order, self.batch_size):
+                part.append(item)
+                left -= completions(item)
+                if left <= 0:
+                    break
+            yield part
 
     def _consume(self, prompt_ids: Sequence[int], completions: int) -> None:
         self.consumed.extend(prompt_ids)

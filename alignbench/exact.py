@@ -14,10 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.polynomial import Chebyshev
 from torch import Tensor
 
-ROWS = 512  # completions that are compared with all others at once
+DIGITS = 30  # nats of accuracy of an interpolant: e^-30 is 1e-13
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,12 @@ class ExactWorld:
     @cached_property
     def preference(self) -> Tensor:
         """p(y > y' | x) for y' ~ pi_ref, `[P, N]`: how probable it is that an annotator who follows Bradley and Terry
-        prefers y to a completion of the reference."""
-        won = [
-            torch.sigmoid(part[:, None].float() - reward.float()[None, :]) @ ref.exp().float()
-            for reward, ref in zip(self.reward, self.ref, strict=True)
-            for part in reward.split(ROWS)
-        ]
-        return torch.cat(won).view_as(self.reward).double()
+        prefers y to a completion of the reference.
+
+        It is a smooth function of r(x, y) alone, E_{y'} sigmoid(r - r(x, y')), whose nearest pole is pi i off the real
+        line: a Chebyshev interpolant of it errs by less than 1e-12, and N^2 sigmoids need not be computed.
+        """
+        return torch.stack([_preferred(r, ref.exp()) for r, ref in zip(self.reward, self.ref, strict=True)])
 
     def expected(self, policy: Tensor, values: Tensor) -> float:
         """E_x E_{y ~ policy} values(x, y)."""
@@ -89,3 +90,16 @@ class ExactWorld:
         """(KL, E r) of the best policy at each price of the KL: none of the same KL has a higher expected reward."""
         best = [self.tilted(self.reward / float(beta)) for beta in betas]
         return [(self.kl(policy), self.expected(policy, self.reward)) for policy in best]
+
+
+def _preferred(reward: Tensor, share: Tensor) -> Tensor:
+    """`[N]`: sum_j share_j sigmoid(reward_i - reward_j)."""
+    low, high = float(reward.min()), float(reward.max())
+    half = max((high - low) / 2, 1e-9)
+    rate = float(np.arcsinh(np.pi / half))  # how fast the coefficients fall: the pole's Bernstein ellipse
+
+    def at(points: np.typing.NDArray[np.float64]) -> np.typing.NDArray[np.float64]:
+        return (torch.sigmoid(torch.from_numpy(points)[:, None] - reward) @ share).numpy()
+
+    fitted = Chebyshev.interpolate(at, int(np.ceil(DIGITS / rate)) + 2, domain=[low - 1e-9, high + 1e-9])
+    return torch.from_numpy(fitted(reward.numpy()))

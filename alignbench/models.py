@@ -137,19 +137,13 @@ def quiet() -> None:
 
 
 def small_tokenizer(corpus: Sequence[str], shape: SmallModel) -> Any:
-    """A tokenizer trained on `corpus`, with begin, end, pad and unknown tokens of its own; of symbols, without any.
-
-    Raises:
-        InputError: there are more symbols than `shape.vocabulary`.
-    """
-    if shape.tokenizer == "symbols":
-        return _symbols(corpus, shape)
+    """A tokenizer trained on `corpus`, with begin, end, pad and unknown tokens of its own; of symbols, without any."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    special = [PAD, BOS, EOS, UNKNOWN]
-    if shape.tokenizer == "words":
-        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    special = [PAD, BOS, EOS, UNKNOWN] if shape.tokenizer != "symbols" else []
+    if shape.tokenizer != "bytes":
+        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN) if special else models.WordLevel())
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         trainer: Any = trainers.WordLevelTrainer(vocab_size=shape.vocabulary, special_tokens=special)
     else:
@@ -161,36 +155,15 @@ def small_tokenizer(corpus: Sequence[str], shape: SmallModel) -> Any:
             vocab_size=shape.vocabulary, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         )
     # A special token written out in the text would be learned a second time, under another id.
-    plain = (re.sub("|".join(map(re.escape, special)), " ", text) for text in corpus)
-    tokenizer.train_from_iterator(plain, trainer)
-    begin = tokenizer.token_to_id(BOS)
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, begin)])
+    written_out = re.compile("|".join(map(re.escape, special)) or "(?!)")
+    tokenizer.train_from_iterator((written_out.sub(" ", text) for text in corpus), trainer)
+    named: dict[str, Any] = {FIXED_LENGTH: True}
+    if special:
+        begin = tokenizer.token_to_id(BOS)
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, begin)])
+        named = {"pad_token": PAD, "bos_token": BOS, "eos_token": EOS, "unk_token": UNKNOWN}
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        bos_token=BOS,
-        eos_token=EOS,
-        unk_token=UNKNOWN,
-        clean_up_tokenization_spaces=False,
-        model_max_length=shape.context,
-    )
-
-
-def _symbols(corpus: Sequence[str], shape: SmallModel) -> Any:
-    """The words of the corpus, in alphabetical order, and nothing else."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = sorted({word for text in corpus for word in text.split()})
-    if len(words) > shape.vocabulary:
-        raise InputError(f"a tokenizer of symbols: the corpus has {len(words)} words, more than {shape.vocabulary}.")
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        clean_up_tokenization_spaces=False,
-        model_max_length=shape.context,
-        **{FIXED_LENGTH: True},
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, model_max_length=shape.context, **named
     )
 
 

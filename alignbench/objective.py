@@ -124,8 +124,12 @@ class Engine(Protocol):
 
     def prompts(self) -> Iterator[Prompts]: ...
 
-    def sample(self, prompts: Prompts, n: int = 1) -> Completions:
-        """`n` completions of each prompt from the policy, temperature 1; the n of one prompt stand together."""
+    def sample(self, prompts: Prompts, n: int = 1, greedy: bool = False) -> Completions:
+        """`n` completions of each prompt from the policy, temperature 1; the n of one prompt stand together.
+
+        A `greedy` one takes the likeliest token each time. It is there to be compared with, not to be trained on: it
+        costs time and tokens, but none of the completions of the budget.
+        """
         ...
 
     def score(self, samples: Completions) -> Completions:

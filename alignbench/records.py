@@ -46,6 +46,10 @@ class Pair:
     votes: tuple[bool, ...] = ()
     line: int | None = None
 
+    @property
+    def completions(self) -> tuple[Completion, ...]:
+        return self.chosen, self.rejected
+
 
 @dataclass(frozen=True)
 class LabelledCompletion:
@@ -55,6 +59,10 @@ class LabelledCompletion:
     completion: Completion
     desirable: bool
     line: int | None = None
+
+    @property
+    def completions(self) -> tuple[Completion, ...]:
+        return (self.completion,)
 
 
 @dataclass(frozen=True)

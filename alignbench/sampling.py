@@ -28,8 +28,8 @@ def sample(
     batch_size: int = 256,
 ) -> list[Tokens]:
     """One completion of each prompt, its end token included where it ended; temperature 0 takes the likeliest token.
+    Where no token of the vocabulary ends one, all have `max_new_tokens` tokens and count as ended.
 
-    Where no token ends a completion (`Policy.ends`), all have `max_new_tokens` tokens and have ended: nothing is missing.
     Prompts of like length run together, equal ones are read once, and rows that have finished leave the batch. Nothing
     but the temperature changes the distribution, whatever sampling defaults a folder brings.
 

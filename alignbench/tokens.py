@@ -1,28 +1,28 @@
 """Records and a tokenizer in, token ids out.
 
-What is left out and what is cut is decided here, once for a pair, so that every objective reads the same tokens.
+What is left out and what is cut is decided here, once for a record, so that every objective reads the same tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 from .batch import Tokens
 from .encoding import Encoder, Ids
 from .errors import InputError
 from .formats import Skipped, UnusableError, describe_skipped
-from .records import Completion, Demonstration, LabelledCompletion, Pair, Preferences, Prompt
+from .records import Completion, Demonstration, Kind, LabelledCompletion, Pair, Preferences, Prompt, Ranking, nested
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Record = Pair | LabelledCompletion | Demonstration
+Record = Pair | LabelledCompletion | Ranking | Demonstration
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,13 @@ class Dataset:
     """Tokenised preference data.
 
     `pairs` are (chosen, rejected) with one and the same prompt, `labelled` are (completion, desirable?); one of the two
-    is filled, as `kind` says. `prompts` are the distinct prompts, never cut, each with an empty completion, and
-    `prompt_texts` gives their text by `prompt_id`. `truncated` counts records that were cut to `max_length` tokens,
-    `skipped` lists those left out.
+    is filled, as `kind` says. `rankings` are lists, best first; beside them `pairs` holds the `nested` pairs of each,
+    one record after another, so that objectives on pairs, on labels and on lists read the same completions. `prompts`
+    are the distinct prompts, never cut, each with an empty completion, and `prompt_texts` gives their text by
+    `prompt_id`. `truncated` counts records that were cut to `max_length` tokens, `skipped` lists those left out.
     """
 
-    kind: Literal["pairs", "labels"]
+    kind: Kind
     pairs: tuple[tuple[Tokens, Tokens], ...]
     labelled: tuple[tuple[Tokens, bool], ...]
     prompts: tuple[Tokens, ...]
@@ -43,14 +44,41 @@ class Dataset:
     max_length: int
     truncated: int
     skipped: tuple[Skipped, ...]
+    rankings: tuple[tuple[Tokens, ...], ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
         """A sha256 of the ids, the labels and the order of the records."""
-        return hashlib.sha256(repr((self.pairs, self.labelled, self.prompts, self.max_length)).encode()).hexdigest()
+        content: tuple[object, ...] = (self.pairs, self.labelled, self.prompts, self.max_length)
+        content += (self.rankings,) if self.rankings else ()
+        return hashlib.sha256(repr(content).encode()).hexdigest()
+
+    @property
+    def lists(self) -> tuple[tuple[Tokens, ...], ...]:
+        """Every record's completions, best first: a pair is a list of two. Empty where there are labels only."""
+        return self.rankings or self.pairs
+
+    @property
+    def leaders(self) -> tuple[Tokens, ...]:
+        """The first completion of each record, which stands for its prompt."""
+        return tuple(ranked[0] for ranked in self.lists) or tuple(row for row, _ in self.labelled)
+
+    @cached_property
+    def pairs_of(self) -> tuple[range, ...]:
+        """For each of `lists` the places of its pairs in `pairs`."""
+        ends = accumulate((len(ranked) // 2 for ranked in self.lists), initial=0)
+        return tuple(range(start, end) for start, end in pairwise(ends))
+
+    @property
+    def completions(self) -> tuple[Tokens, ...]:
+        """Every completion that some objective may read, once for each time that it is in a record."""
+        return (*(row for ranked in self.lists for row in ranked), *(row for row, _ in self.labelled))
 
     def as_labelled(self) -> tuple[tuple[Tokens, bool], ...]:
-        """Labelled completions; a pair gives (chosen, True), then (rejected, False)."""
+        """Labelled completions; a pair gives (chosen, True), then (rejected, False).
+
+        Of a ranking the upper half is desirable and the lower half not; the middle one of an odd number has no label.
+        """
         paired = (item for chosen, rejected in self.pairs for item in ((chosen, True), (rejected, False)))
         return (*paired, *self.labelled)
 
@@ -59,10 +87,10 @@ def tokenize(records: Preferences, tokenizer: PreTrainedTokenizerBase, max_lengt
     """Tokenise preference data for a context of `max_length` tokens.
 
     A sequence starts with one begin token, where the tokenizer normally adds one, and ends with one end token, where
-    the completion `ended`. What is too long is cut from the left of the prompt, by as much as the longer completion of
-    a pair needs, and `reserve` tokens at least (room for a sample); a completion is cut, on its right, only where it
-    does not fit by itself. A prompt that fills the context alone is skipped, like a pair whose completions differ only
-    in what is cut off.
+    the completion `ended`. What is too long is cut from the left of the prompt, by as much as the longest completion of
+    a record needs, and `reserve` tokens at least (room for a sample); a completion is cut, on its right, only where it
+    does not fit by itself. A prompt that fills the context alone is skipped, like a record two of whose completions
+    differ only in what is cut off.
 
     Raises:
         InputError: no record is left, or chat messages meet a tokenizer without a (usable) chat template.
@@ -70,7 +98,7 @@ def tokenize(records: Preferences, tokenizer: PreTrainedTokenizerBase, max_lengt
     encoded = _encode(records, Encoder(tokenizer), max_length, reserve)
     prompts: dict[int, Tokens] = {}
     texts: dict[int, Prompt] = {}
-    pairs, labelled = [], []
+    pairs, labelled, rankings = [], [], []
     for record, prompt, rows in encoded.kept:
         name = rows[0].prompt_id
         prompts[name], texts[name] = Tokens(prompt, (), name), record.prompt
@@ -78,8 +106,11 @@ def tokenize(records: Preferences, tokenizer: PreTrainedTokenizerBase, max_lengt
             pairs.append((rows[0], rows[1]))
         elif isinstance(record, LabelledCompletion):
             labelled.append((rows[0], record.desirable))
+        elif isinstance(record, Ranking):
+            rankings.append(rows)
+            pairs += nested(rows)
     return Dataset(
-        kind="pairs" if pairs else "labels",
+        kind="rankings" if rankings else "pairs" if pairs else "labels",
         pairs=tuple(pairs),
         labelled=tuple(labelled),
         prompts=tuple(prompts.values()),
@@ -87,6 +118,7 @@ def tokenize(records: Preferences, tokenizer: PreTrainedTokenizerBase, max_lengt
         max_length=max_length,
         truncated=encoded.truncated,
         skipped=encoded.skipped,
+        rankings=tuple(rankings),
     )
 
 
@@ -139,50 +171,6 @@ def prompt_id(prompt: Prompt) -> int:
     """48 bits of a hash of the prompt: the same number in every file, cell and run."""
     content = prompt.text if prompt.messages is None else json.dumps([prompt.text, prompt.messages])
     return int.from_bytes(hashlib.sha256(content.encode()).digest()[:6], "big")
-
-
-def mismatched_partners(items: Sequence[Tokens]) -> list[int]:
-    """For each item the index of an item of a *different* prompt, with whose completion its prompt is scored.
-
-    That sample shows how far a policy has drifted from its reference (arXiv:2402.01306, section 4.1). It is fixed by
-    the items alone: with items sorted by prompt, the partner stands as many places further on as the most frequent
-    prompt has items, so that every completion is used once; where one prompt has more than half of all items, its
-    items take turns with the others.
-
-    Raises:
-        InputError: all items have the same prompt.
-    """
-    groups: dict[int, list[int]] = defaultdict(list)
-    for index, item in enumerate(items):
-        groups[item.prompt_id].append(index)
-    if len(groups) < 2:
-        raise InputError("completions of other prompts are needed and the data hold one prompt only: give two or more.")
-    ordered = [index for _, group in sorted(groups.items()) for index in group]
-    largest = max(groups.values(), key=len)
-    partners = [0] * len(items)
-    if 2 * len(largest) <= len(items):
-        for place, index in enumerate(ordered):
-            partners[index] = ordered[(place + len(largest)) % len(ordered)]
-        return partners
-    members = set(largest)
-    others = [index for index in ordered if index not in members]
-    for group, across in ((largest, others), (others, largest)):
-        for place, index in enumerate(group):
-            partners[index] = across[place % len(across)]
-    return partners
-
-
-def mismatched_rows(dataset: Dataset) -> tuple[Tokens, ...]:
-    """`as_labelled()` with each completion exchanged for its partner's, cut on the right where it does not fit."""
-    items = [row for row, _ in dataset.as_labelled()]
-    rows = []
-    for item, partner in zip(items, mismatched_partners(items), strict=True):
-        other = items[partner]
-        # The prompt stays as it is, so that a model that reads it for its own completion has read it for this one.
-        kept = other.completion[: dataset.max_length - len(item.prompt)]
-        ended = other.ended and len(kept) == len(other.completion)
-        rows.append(Tokens(item.prompt, kept, item.prompt_id, ended))
-    return tuple(rows)
 
 
 class _Encoded(NamedTuple):
@@ -238,8 +226,11 @@ def _rows(
             raise UnusableError(name, "no tokens")
     kept = _cut(prompt, max_length - max(reserve, *map(len, ids)), int(encoder.begins(prompt)))
     room = max_length - len(kept)
-    if len(ids) == 2 and ids[0][:room] == ids[1][:room]:
-        raise UnusableError("rejected", f"the same tokens as chosen within a context of {max_length}")
+    seen: dict[Ids, str] = {}
+    for name, y in zip(given, ids, strict=True):
+        if y[:room] in seen:
+            raise UnusableError(name, f"the same tokens as {seen[y[:room]]} within a context of {max_length}")
+        seen[y[:room]] = name
     identity = prompt_id(record.prompt)
     rows = tuple(
         Tokens(kept, y[:room], identity, text.ended and len(y) <= room)
@@ -265,6 +256,8 @@ def _check_prompt(ids: Ids, max_length: int) -> None:
 def _completions(record: Record) -> dict[str, Completion]:
     if isinstance(record, Pair):
         return {"chosen": record.chosen, "rejected": record.rejected}
+    if isinstance(record, Ranking):
+        return {f"rank {place}": completion for place, completion in enumerate(record.completions, 1)}
     return {"completion": record.completion}
 
 

@@ -48,12 +48,12 @@ def train(engine: LocalEngine, objective: Objective[Any]) -> Iterator[Step]:
     started, step = time.perf_counter(), 0
     used = 0.0  # the share of the budget used before the data of this step were drawn
     while not training.steps or step < training.steps:
-        before, served = engine.progress, len(engine.consumed)
+        before, served = engine.progress, engine.spent.completions
         with torch.no_grad():
             batch = next(batches, None)
         if batch is None:
             break
-        used = before if len(engine.consumed) > served else used  # inner epochs draw nothing and keep their rate
+        used = before if engine.spent.completions > served else used  # inner epochs draw nothing and keep their rate
         progress = max(used, step / training.steps if training.steps else 0.0)
         step += 1
         rate = training.learning_rate * min(1.0, step / max(1, training.warmup_steps)) * (1 - progress)

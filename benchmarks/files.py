@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from alignbench import (
     Benchmark,
@@ -13,11 +13,13 @@ from alignbench import (
     Demonstration,
     Fraction,
     InputError,
+    Kind,
     Objective,
     Pair,
     Positive,
     Preferences,
     Prompt,
+    Ranking,
     Sampler,
     SmallModel,
     Split,
@@ -75,11 +77,12 @@ class Files(Benchmark):
             raise InputError("files: judge_share and eval_share leave nothing to train on: lower one of them.")
 
     @property
-    def kind(self) -> Literal["pairs", "labels"]:
+    def kind(self) -> Kind:
         return self._data.kind
 
     def notes(self) -> dict[str, object]:
-        """For each source how many records it holds and which are skipped, each with its line, field and reason."""
+        """For each source how many records it holds and which are skipped, each with its line, field and reason; of
+        ranked lists also the completions that are left out."""
         sources = {"data": self._data} | ({"eval_data": self._held_out} if self._held_out else {})
         return {
             name: {
@@ -88,13 +91,14 @@ class Files(Benchmark):
                 "records": records.total,
                 "summary": describe_skipped(records.skipped, records.total),
                 "skipped": [skipped._asdict() for skipped in records.skipped],
+                **({"left_out": [left._asdict() for left in records.left_out]} if records.left_out else {}),
             }
             for name, records in sources.items()
         }
 
     def remarks(self) -> list[str]:
         sources = [self._data, *([self._held_out] if self._held_out else [])]
-        return [f"{r.source}: {describe_skipped(r.skipped, r.total)}." for r in sources if r.skipped]
+        return [f"{records.source}: {remark}." for records in sources for remark in records.remarks]
 
     def stages(self) -> Stages:
         shape = SmallModel("bytes", self.vocabulary, self.layers, self.width, context=self.context)
@@ -105,6 +109,8 @@ class Files(Benchmark):
         for record in self._part("train"):
             if isinstance(record, Pair):
                 shown.append(Demonstration(record.prompt, record.chosen))
+            elif isinstance(record, Ranking):
+                shown.append(Demonstration(record.prompt, record.completions[0]))
             elif record.desirable:
                 shown.append(Demonstration(record.prompt, record.completion))
         if not shown:
@@ -177,6 +183,5 @@ class Files(Benchmark):
     def _corpus(self) -> list[str]:
         texts: list[str] = []
         for record in self._part("train"):
-            replies = (record.chosen, record.rejected) if isinstance(record, Pair) else (record.completion,)
-            texts += [record.prompt.text, *(reply.text for reply in replies)]
+            texts += [record.prompt.text, *(reply.text for reply in record.completions)]
         return texts

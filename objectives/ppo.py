@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from alignbench import Completions, Count, Engine, Experience, Fraction, NonNegative, Objective, Positive
+from alignbench import Completions, Count, Engine, ExactWorld, Experience, Fraction, NonNegative, Online, Positive
 
-LOG_RATIO_LIMIT = 20.0  # e^20: beyond it float32 would overflow; no ratio that clipping leaves a gradient comes near
+from ._online import clipped, ratio_metrics, recorded, replayed, rollout_metrics
 
 
 @dataclass(frozen=True)
-class PPO(Objective[Experience]):
+class PPO(Online):
     """Proximal Policy Optimization: clipped policy and value losses on the policy's own samples, `[B, T]`.
 
     The reward of a token is -beta (log pi_old - log pi_ref); the reward model's score of the whole completion, less
@@ -27,7 +26,6 @@ class PPO(Objective[Experience]):
     """
 
     paper = "arXiv:1707.06347, eq. 7 and 9; GAE arXiv:1506.02438, eq. 16; in language models arXiv:2203.02155, eq. 2"
-    needs: ClassVar[frozenset[str]] = frozenset({"sampling", "reward", "reference"})
     beta: NonNegative = 0.05
     gamma: Fraction = 1.0
     lam: Fraction = 0.95
@@ -36,7 +34,6 @@ class PPO(Objective[Experience]):
     value_coef: NonNegative = 0.1
     inner_epochs: Count = 2
     minibatches: Count = 1
-    missing_end_penalty: NonNegative = 1.0
 
     def init(self, engine: Engine) -> nn.Module:
         head = nn.Linear(engine.hidden_size, 1)
@@ -45,24 +42,15 @@ class PPO(Objective[Experience]):
         return head
 
     def batches(self, engine: Engine) -> Iterator[Experience]:
-        for prompts in engine.prompts():
-            samples = engine.score(engine.sample(prompts))
-            scores = engine.reward(samples)
-            penalised = scores - self.missing_end_penalty * (~samples.ended)
+        for samples, scores in self.rollouts(engine):
             values = samples.values[:, :-1] * samples.mask
-            advantages = self.advantages(self.rewards(samples, penalised), values, samples.mask)
-            experience = Experience(
-                completions=samples,
-                old_logps=samples.logps,
-                advantages=whiten(advantages, samples.mask),
+            advantages = self.advantages(self.rewards(samples, scores), values, samples.mask)
+            experience = replace(
+                recorded(self, samples, scores, whiten(advantages, samples.mask)),
                 returns=advantages + values,
                 old_values=values,
-                scores=scores,
             )
-            for _ in range(self.inner_epochs):
-                order = torch.randperm(len(experience), generator=engine.generator)
-                for rows in order.chunk(self.minibatches):
-                    yield experience.select(rows.tolist())
+            yield from replayed(experience, engine, self.inner_epochs, self.minibatches)
 
     def rewards(self, samples: Completions, scores: Tensor) -> Tensor:  # [B, T]
         """Per-token KL penalty everywhere, the score at the last real token, nothing after it."""
@@ -82,29 +70,19 @@ class PPO(Objective[Experience]):
         return advantages
 
     def loss(self, batch: Experience) -> Tensor:  # [B, T]
-        assert batch.returns is not None and batch.old_values is not None
-        ratio = self._ratio(batch)
-        policy = torch.maximum(-batch.advantages * ratio, -batch.advantages * ratio.clamp(1 - self.clip, 1 + self.clip))
-        return policy + self.value_coef * self._value_loss(batch)
+        return clipped(batch, self.clip) + self.value_coef * self._value_loss(batch)
 
     def metrics(self, batch: Experience) -> dict[str, Tensor]:
         """`ratio`, `clip_fraction`, `approx_kl` (to the sampling policy), `entropy`, `value_loss`: a token's mean;
         `score` (of the reward model) and `kl` (to the reference, when sampled): a completion's mean."""
-        assert batch.scores is not None
-        ratio = self._ratio(batch)
-        return {
-            "ratio": ratio,
-            "clip_fraction": ((ratio - 1).abs() > self.clip).float(),
-            "approx_kl": ratio - 1 - ratio.log(),
-            "entropy": batch.completions.entropy,
-            "value_loss": self._value_loss(batch),
-            "score": batch.scores,
-            "kl": batch.old_logps.sum(-1) - batch.completions.ref_logps.sum(-1),
-        }
+        value_loss = self._value_loss(batch)
+        return {**ratio_metrics(batch, self.clip), "value_loss": value_loss, **rollout_metrics(batch)}
 
-    def _ratio(self, batch: Experience) -> Tensor:  # [B, T]
-        change = batch.completions.logps - batch.old_logps
-        return change.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    def limit(self, world: ExactWorld) -> Tensor | None:
+        # Without discount the rewards of the tokens add up to r - beta log pi/pi_ref, so what is climbed is J at this
+        # beta; where no step changes J any more, true values leave every advantage 0. A reward model has another J.
+        found = self.reward == "gold" and self.beta > 0 and self.gamma == 1
+        return world.tilted(world.reward / self.beta) if found else None
 
     def _value_loss(self, batch: Experience) -> Tensor:  # [B, T]
         assert batch.returns is not None and batch.old_values is not None

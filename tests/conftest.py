@@ -9,6 +9,8 @@ import pytest
 
 # Before anything imports huggingface_hub, which reads it once; programs that tests start inherit it.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Every core has a worker already: threads of theirs, and of programs that tests start, would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -64,6 +64,11 @@ class Pass:
         self.model.asked.append("entropy")
         return flat(self.rows, 0) / 10
 
+    @cached_property
+    def collision(self) -> Tensor:
+        self.model.asked.append("collision")
+        return -flat(self.rows, 0) / 5
+
 
 def flat(rows: Sequence[Tokens], extra: int) -> Tensor:
     return torch.tensor([float(token) for row in rows for token in (*row.completion, *[0] * extra)])
@@ -89,6 +94,7 @@ def test_nothing_is_computed_before_it_is_read() -> None:
         (["states", "logps"], ["forward 123 4"]),
         (["values", "logps", "states", "values"], ["forward 123 4", "values"]),
         (["entropy", "logp"], ["forward 123 4", "entropy"]),
+        (["collision", "logp"], ["forward 123 4", "collision"]),
     ],
 )
 def test_an_objective_pays_only_for_what_it_reads_and_once(read: list[str], asked: list[str]) -> None:
@@ -123,15 +129,15 @@ def test_figures_by_hand() -> None:
 def test_padding_is_zero() -> None:
     rejected = Pairs.from_rows([D, A], [B, C], Model()).rejected  # its width is its own, not that of the chosen
     assert rejected.mask.shape == (2, 2)
-    for tensor in (rejected.logps, rejected.ref_logps, rejected.entropy):
+    for tensor in (rejected.logps, rejected.ref_logps, rejected.entropy, rejected.collision):
         assert tensor.shape == rejected.mask.shape
         assert torch.equal(tensor != 0, rejected.mask)
     after = torch.cat([torch.ones(2, 1, dtype=torch.bool), rejected.mask], dim=1)
     assert torch.equal(rejected.states[..., 1] != 0, after)
     assert not rejected.values[~after].any()
     garbage = torch.full((1, 2), 9.0)
-    made = Completions.of(garbage, garbage, torch.tensor([[1, 0]]), entropy=garbage)
-    assert [t.tolist() for t in (made.logps, made.ref_logps, made.entropy)] == [[[9.0, 0.0]]] * 3
+    made = Completions.of(garbage, garbage, torch.tensor([[1, 0]]), entropy=garbage, collision=garbage)
+    assert [t.tolist() for t in (made.logps, made.ref_logps, made.entropy, made.collision)] == [[[9.0, 0.0]]] * 4
     assert made.mean_logp.tolist() == [9.0]
 
 
@@ -206,7 +212,7 @@ def test_batches_of_plain_tensors() -> None:
     part = plain.select([1])
     assert (part.logp.item(), part.values.tolist()) == (-3.0, [[4.0, 5.0, 6.0]])
     assert part.logp.requires_grad  # so that an example can be differentiated
-    for unknown in ("ref_logps", "states", "entropy"):
+    for unknown in ("ref_logps", "states", "entropy", "collision"):
         with pytest.raises(AttributeError, match=unknown):
             getattr(plain, unknown)
     pairs = Pairs(plain, Completions.of(logps.detach(), None, mask)).select([0])

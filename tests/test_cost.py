@@ -61,6 +61,10 @@ class Ticking:
     def entropy(self) -> Tensor:
         return self._inner.entropy
 
+    @property
+    def collision(self) -> Tensor:
+        return self._inner.collision
+
 
 class TickingModel(LanguageModel):
     """A pass takes 1 second without gradient, 1000 with; each notes its rows."""

@@ -216,8 +216,8 @@ def test_an_unknown_format_names_what_was_found_and_what_is_understood(tmp_path:
     (tmp_path / "a.jsonl").write_bytes(lines({"instruction": "a", "output": "b"}, {"source": "c"}))
     assert refusal(tmp_path / "a.jsonl") == (
         "FILE is in no known format: it has the fields instruction, output, source, and understood are "
-        "prompt/chosen/rejected (text or chat messages), chosen/rejected (whole transcripts or whole conversations) "
-        "or prompt/completion/label."
+        "prompt/chosen/rejected (text or chat messages), chosen/rejected (whole transcripts or whole conversations), "
+        "prompt/completion/label or prompt/completions with ranking or scores."
     )
     (tmp_path / "b.jsonl").write_bytes(lines(GOOD, {"prompt": "a", "completion": "b", "label": True}))
     assert refusal(tmp_path / "b.jsonl") == (

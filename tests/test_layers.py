@@ -19,7 +19,7 @@ FLOORS = (
     {"errors", "completions", "batch", "exact", "records", "stats", "agreement", "results", "formats", "encoding"}
     | {"pretrained", "attention", "fused", "decoding", "recompute", "allocator", "questions"},
     {"objective", "judge", "models", "data", "tokens", "reference", "spent", "answers", "matches"},
-    {"benchmark", "families"},
+    {"benchmark", "families", "mismatched"},
     {"logprobs", "sampling", "plugins"},
     {"engine", "judges", "adapters"},
     {"train", "evaluate"},

@@ -162,7 +162,7 @@ def test_packs_change_nothing_and_keep_to_the_limit() -> None:
     with torch.no_grad():
         one, several = whole.forward(rows()), packed.forward(rows())
     assert isinstance(one, ChunkedForward) and not isinstance(several, ChunkedForward)
-    for name in ("logps", "states", "entropy"):
+    for name in ("logps", "states", "entropy", "collision"):
         assert off(getattr(several, name), getattr(one, name)) < 1e-5
 
 

@@ -12,9 +12,9 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from alignbench import Tokens
+from alignbench import Completions, Tokens
 from alignbench.logprobs import Head, Path, chunked_entropy, chunked_kl, chunked_logps, forward, head, head_of
-from tests.small import BOS, language_model, off, policy, rows
+from tests.small import BOS, engine, language_model, off, policy, rows
 
 ROWS, WIDTH, WORDS = 17, 5, 11
 
@@ -138,7 +138,7 @@ def test_log_softmax_is_in_float32_for_bfloat16_weights() -> None:
 def test_both_paths_work_out_bfloat16_models_in_float32(path: Path) -> None:
     model = policy(dtype=torch.bfloat16)
     passed = path.score(model, rows(), head_of(model.model))
-    assert passed.logps.dtype == passed.entropy.dtype == torch.float32
+    assert passed.logps.dtype == passed.entropy.dtype == passed.collision.dtype == torch.float32
     total = passed.log_softmax(slice(None)).double().exp().sum(1)
     assert_close(total, torch.ones_like(total), atol=1e-6, rtol=0)
 
@@ -182,7 +182,7 @@ def test_nor_in_a_pass_through_a_model(path: Path, monkeypatch: pytest.MonkeyPat
     with Largest() as largest:
         passed = path.score(model, many, head_of(model.model))
         passed.logps.sum().backward()
-        assert passed.entropy.shape == (tokens,)
+        assert passed.entropy.shape == passed.collision.shape == (tokens,)
     # The embedding and its gradient are the largest that there is.
     assert largest.numel == weight.numel() < tokens * 4000 / 10
 
@@ -201,6 +201,65 @@ def test_entropy_and_kl_against_the_formula(path: Path, chunk: int, monkeypatch:
     assert off(chunked_kl(reference, passed)[0], (q * (q / p).log()).sum(1)) < 1e-5  # the first is the one sampled from
     assert off(passed.entropy, entropy) < 1e-5
     assert not entropy.requires_grad and not kl.requires_grad and not passed.entropy.requires_grad
+
+
+@pytest.mark.parametrize("with_gradient", [True, False])
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("chunk", [1, 500, head.CHUNK])
+def test_collision_against_the_formula(
+    path: Path, chunk: int, with_gradient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "CHUNK", chunk)
+    model = policy()
+    with torch.set_grad_enabled(with_gradient):
+        passed = path.score(model, rows(), head_of(model.model))
+        collision = passed.collision
+    assert off(collision, _distributions(model).square().sum(1).log()) < 1e-6
+    assert not collision.requires_grad
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_collision_of_a_head_that_scales_and_caps(changes: dict[str, Any]) -> None:
+    states, weight, bias, targets = inputs(torch.float32)
+    row = Tokens((BOS,), tuple(targets.tolist()))
+    after = torch.zeros(1, WIDTH)  # the state after the last token, which no token is drawn from
+    passed = forward.ChunkedForward(torch.cat([states, after]), [row], Head(weight, bias, **changes))
+    double = Head(weight.double(), bias.double(), **changes)
+    assert off(passed.collision, distributions(states.double(), double).exp().square().sum(1).log()) < 1e-6
+
+
+def test_collision_is_computed_in_float32_for_bfloat16_weights() -> None:
+    """Products of bfloat16 weights, sums in float32: no bit of the result is lost to the smaller type."""
+    states, weight, bias, targets = inputs(torch.bfloat16)
+    row = Tokens((BOS,), tuple(targets.tolist()))
+    passed = forward.ChunkedForward(torch.cat([states, states[:1]]), [row], Head(weight, bias))
+    exact = distributions(states.double(), Head(weight.double(), bias.double())).exp().square().sum(1).log()
+    assert passed.collision.dtype == torch.float32
+    assert off(passed.collision.double(), exact) < 1e-6
+
+
+def test_collision_of_certain_and_of_flat_distributions() -> None:
+    """log 1 where one token has all the probability, -log V where all have the same; neither overflows."""
+    weight = torch.eye(WORDS)
+    states = torch.stack([1e4 * weight[3], torch.zeros(WORDS), torch.zeros(WORDS)])
+    passed = forward.ChunkedForward(states, [Tokens((BOS,), (3, 3))], Head(weight))
+    assert_close(passed.collision, -torch.tensor([0.0, WORDS]).clamp(min=1).log())
+
+
+def test_the_collision_of_completions_is_padded_and_counted_as_scoring() -> None:
+    serving = engine()
+    with torch.no_grad():
+        pairs = next(serving.pairs())
+        before = serving.spent.phases["score"]
+        unlearned = pairs.chosen.collision
+        assert serving.spent.phases["score"] > before
+    assert not unlearned[~pairs.chosen.mask].any() and (unlearned[pairs.chosen.mask] < 0).all()
+    learned = pairs.select(range(len(pairs))).chosen
+    assert learned.logps.requires_grad and not learned.collision.requires_grad
+    assert off(learned.collision, unlearned) < 1e-6
+    for row, values in zip(learned.tokens, learned.collision, strict=True):
+        alone = Completions.from_rows([row], serving).collision[0]
+        assert off(values[: len(row.completion)], alone) < 1e-5
 
 
 def _distributions(model: Any) -> Tensor:

@@ -28,7 +28,7 @@ from alignbench.speed.measure import Yardstick
 from alignbench.speed.plain import PaddedForward
 from alignbench.speed.prepare import prepare
 from alignbench.speed.table import as_markdown
-from alignbench.tokens import mismatched_rows
+from alignbench.mismatched import mismatched_rows
 from tests import small
 
 WORDS = [f"w{i:02}" for i in range(40)]
@@ -171,6 +171,7 @@ def test_the_padded_pass_is_each_row_by_itself() -> None:
         head = policy.model.get_output_embeddings()
         first = head(padded.states[: len(rows[0].completion)]).log_softmax(-1)
     assert torch.allclose(padded.entropy[: len(first)], -(first.exp() * first).sum(1), atol=1e-5)
+    assert torch.allclose(padded.collision[: len(first)], first.exp().square().sum(1).log(), atol=1e-5)
 
 
 @needs_trl

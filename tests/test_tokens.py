@@ -11,12 +11,11 @@ from alignbench.batch import Tokens
 from alignbench.data import read_records
 from alignbench.errors import InputError
 from alignbench.formats import Skipped
+from alignbench.mismatched import mismatched_partners, mismatched_rows
 from alignbench.records import Completion, Demonstration, LabelledCompletion, Pair, Prompt
 from alignbench.tokens import (
     Dataset,
     encode_prompt,
-    mismatched_partners,
-    mismatched_rows,
     prompt_id,
     tokenize,
     tokenize_demonstrations,

@@ -15,7 +15,7 @@ from alignbench import Completions, Engine, Experience, Labelled, Objective, Tok
 from alignbench.logprobs import LanguageModel, Path
 from alignbench.models import Policy
 from alignbench.plugins import available
-from alignbench.tokens import mismatched_rows
+from alignbench.mismatched import mismatched_rows
 from alignbench.train import accumulate, micro_batches
 from tests.small import dataset, engine, full_logps, gradient, language_model, off, policy, reward_model
 

@@ -134,7 +134,7 @@ def price_of(text: str) -> tuple[float, float] | None:
 def default_judges(plugin: Any) -> list[tuple[str, str]]:
     """Gold where there is one, then the judge's reward model, then the benchmark's own language-model judge."""
     judges = [("gold", "")] if plugin.has_gold else []
-    judges += [("reward", "")] if plugin.kind == "pairs" else []
+    judges += [("reward", "")] if plugin.kind != "labels" else []
     judges += [("lm", "")] if plugin.stages().judge_lessons is not None else []
     return judges
 

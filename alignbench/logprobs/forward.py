@@ -13,12 +13,12 @@ from ..attention import tiled
 from ..batch import Tokens
 from ..models import Policy
 from .embedding import embed
-from .head import Head, accumulation, chunked_entropy, chunked_logps
+from .head import Head, accumulation, chunked_collision, chunked_entropy, chunked_logps
 from .layout import Layout, lay_out
 
 
 class ChunkedForward:
-    """States of a trunk, and the head over them in chunks, when `logps` or `entropy` is read."""
+    """States of a trunk, and the head over them in chunks, when `logps`, `entropy` or `collision` is read."""
 
     def __init__(self, states: Tensor, rows: Sequence[Tokens], head: Head) -> None:
         self.states = states
@@ -38,6 +38,10 @@ class ChunkedForward:
     def entropy(self) -> Tensor:
         known = self._result[1]  # from the very pass that trains
         return chunked_entropy(self) if known is None else known
+
+    @cached_property
+    def collision(self) -> Tensor:
+        return chunked_collision(self)  # a product with the head of its own: only one objective asks for it
 
     @torch.no_grad()
     def log_softmax(self, part: slice) -> Tensor:
@@ -144,6 +148,10 @@ class OwnForward:
     @cached_property
     def entropy(self) -> Tensor:
         return chunked_entropy(self)
+
+    @cached_property
+    def collision(self) -> Tensor:
+        return chunked_collision(self)
 
 
 FullForward = ChunkedForward | OwnForward

@@ -232,6 +232,13 @@ def chunked_entropy(forward: Distributions) -> Tensor:
 
 
 @torch.no_grad()
+def chunked_collision(forward: Distributions) -> Tensor:
+    """log sum_v p(v)^2 of each next-token distribution p, `[sum T]`, nats: of the probability that two draws agree."""
+    parts = _parts(len(forward.targets), max(1, CHUNK // forward.vocabulary))
+    return torch.cat([logps.mul_(2).logsumexp(1) for logps in map(forward.log_softmax, parts)])
+
+
+@torch.no_grad()
 def chunked_kl(policy: Distributions, reference: Distributions) -> tuple[Tensor, Tensor, Tensor]:
     """KL(policy || reference) of each next-token distribution over the whole vocabulary, and both log-probabilities of
     the targets: `[sum T]` each, nats, from one pass."""

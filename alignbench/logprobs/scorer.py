@@ -120,3 +120,7 @@ class _Joined:
     @cached_property
     def entropy(self) -> Tensor:
         return self._ordered([part.entropy for part in self._parts], 0)
+
+    @cached_property
+    def collision(self) -> Tensor:
+        return self._ordered([part.collision for part in self._parts], 0)

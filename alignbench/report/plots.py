@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 from ..results import Json
 from .curves import training
 from .dots import agreement, capability, costs, lengths, win_rates
+from .exact_plots import frontier as exact_frontier
+from .exact_share import shares as exact_shares
 from .heat import head_to_head
 from .store import Store
 from .style import GREY, Look, caption, error_bars, figure, label, legend, looks
@@ -33,6 +35,8 @@ def _explained(summaries: Sequence[Json]) -> str:
 def write_plots(store: Store, summary: Json, folder: Path) -> list[Path]:
     """Draw what there are data for into `folder`; the list says which plots those are, the most important first."""
     drawn = [
+        exact_frontier(summary, folder / "exact_frontier.png"),
+        exact_shares(summary, folder / "exact_share.png"),
         frontier([summary], folder / "frontier.png"),
         win_rates(summary, folder / "win_rates.png"),
         head_to_head(summary, folder / "head_to_head.png"),

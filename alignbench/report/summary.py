@@ -11,6 +11,8 @@ from .capability import change, read_capability, reference_capability
 from .comparisons import comparisons, interquartile_mean, over_reference
 from .contests import Contests
 from .cost import cost
+from .exact import exact_figures
+from .exact_words import words
 from .frontiers import areas, curve, reward_at_kl
 from .habits import judges_of, labels_longer_wins
 from .head_to_head import head_to_head
@@ -78,6 +80,9 @@ def build_summary(store: Store) -> Json:
         "reward_at_kl": reward_at_kl(store, frontier),
         "conditional_on": _condition(store) + _trained(store.run.get("config", {})),
     }
+    exact = exact_figures(store)
+    if exact is not None:  # other runs have no such field
+        summary["exact"] = exact | words(exact)
     return summary | {"verdict": verdict(summary, over)}
 
 

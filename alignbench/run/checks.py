@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import InputError
+from ..evaluate.exact import word_ids
 from ..models import RewardModel, load_policy
 from ..plugins import find
 from ..pretrained import check_same_ids, fingerprint_of, load_config, load_tokenizer
@@ -13,6 +14,7 @@ from .world import World
 
 _NEEDS = {
     "pairs": "the data hold labelled completions, and pairs cannot be made of them",
+    "rankings": "the data hold labelled completions, and ranked lists cannot be made of them",
     "gold": "this benchmark has no gold reward",
     "reward": "a reward model is trained from pairs, which the data do not hold; give --reward-model PATH",
 }
@@ -25,8 +27,9 @@ _JUDGE_NEEDS = {
 
 def check_needs(world: World) -> None:
     """Refuse objectives and judges that this benchmark cannot serve. Raises `InputError`."""
-    pairs, gold = world.benchmark.kind == "pairs", world.benchmark.has_gold
-    there = {"pairs": pairs, "gold": gold, "reward": pairs or bool(world.config.reward_model)}
+    # Of a ranked list pairs are made, and a pair is a list of two.
+    pairs, gold = world.benchmark.kind != "labels", world.benchmark.has_gold
+    there = {"pairs": pairs, "rankings": pairs, "gold": gold, "reward": pairs or bool(world.config.reward_model)}
     for spec in world.specs:
         if spec.plugin.trains != "policy":
             raise InputError(f"{spec.text} trains a {spec.plugin.trains} model, not a policy: it is a stage, no row.")
@@ -75,6 +78,8 @@ def check_models(world: World) -> None:
     config = world.config
     if config.model:
         load_config(config.model), load_tokenizer(config.model)
+        if world.enumeration is not None:
+            word_ids(world.enumeration, load_tokenizer(config.model))
     check_options(config, world.stages.model)
     if config.reference:
         reference = load_policy(config.reference)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..plugins import find
+from ..records import Ranking
 from ..results import Json, read_json
 from . import exact
 from .config import Config
@@ -81,6 +82,7 @@ def layout(world: World) -> Json:
 def describe(world: World, config: Config) -> Json:
     """All of `run.json`. Judges that were asked later, by `alignbench judge`, are kept while their verdicts hold."""
     info, laid = world.data_info, layout(world)
+    lists = info.get("rankings")  # None of pairs and labels
     tuning = read_json(config.folder / FILE) if config.tune else None
     own, later = list(laid["judges"]), _asked_later(world, laid)
     return {
@@ -96,10 +98,11 @@ def describe(world: World, config: Config) -> Json:
         "agreement_judge": agreement_judge(own),
         "data": {
             **{k: info[k] for k in ("fingerprint", "kind", "train_completions", "truncated", "skipped", "longest")},
-            "train_pairs": info["train_records"],
-            "judge_pairs": len(world.records("judge")),
+            "train_pairs": lists["pairs"] if lists else info["train_records"],
+            "judge_pairs": sum(len(r.pairs) if isinstance(r, Ranking) else 1 for r in world.records("judge")),
             "eval_pairs": len(world.records("eval")),
             "eval_prompts": len(world.eval_prompts),
+            **({"train_rankings": {"lists": info["train_records"], **lists}} if lists else {}),
             **world.benchmark.notes(),
         },
         "models": {"parameters": info["parameters"], "path": "shared" if info["path"]["shared"] else "plain"},
@@ -111,6 +114,8 @@ def describe(world: World, config: Config) -> Json:
             *([] if info["path"]["shared"] else [f"scored plainly: {info['path']['why']}"]),
             *([f"{info['truncated']} of {info['train_records']} training records are cut to the context"]
               if info["truncated"] else []),
+            *([f"{lists['unpaired']} completions in the middle of ranked lists are read by objectives on lists only"]
+              if lists and lists["unpaired"] else []),
             *(at_the_edge(tuning) if tuning else []),
         ],
         "stages": list(_stage_logs(world)),

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..batch import Tokens
+from ..evaluate import exact
 from ..exact import ExactWorld
 from ..logprobs import LanguageModel
 from ..plugins import Spec
@@ -30,7 +31,7 @@ def enumerate_world(world: World, report: Report) -> None:
     report(0.0, "all completions of every prompt")
     enumeration = world.enumeration
     assert enumeration is not None
-    found = ExactWorld(enumeration.reward, log_probs(world, world.reference), enumeration.beta)
+    found = exact.exact_world(enumeration, log_probs(world, world.reference))
     with whole_folder(world.stage("exact")) as partial:
         info = {
             "schema": 1,
@@ -50,8 +51,6 @@ def reward_ceiling(world: World, seed: int, report: Report) -> None:
     """What the best policy under a seed's reward model is worth by the true reward: pi_ref exp(r_model / beta)."""
     started = time.perf_counter()
     report(0.0, "the reward model's score of all completions")
-    from ..evaluate import exact
-
     found, model = open_world(world), world.reward_model(seed)
     scores = exact.reward_scores(model, *_asked(world))
     with whole_folder(world.stage("exact_reward", seed)) as partial:
@@ -64,7 +63,7 @@ def open_world(world: World) -> ExactWorld:
     """The world that `enumerate_world` has left, read once in a process."""
     enumeration, stored = world.enumeration, load_file(world.stage("exact") / TENSORS)
     assert enumeration is not None
-    found = ExactWorld(enumeration.reward, stored["ref"], enumeration.beta)
+    found = exact.exact_world(enumeration, stored["ref"])
     found.__dict__["preference"] = stored["preference"]  # in place of computing it again
     return found
 
@@ -87,8 +86,6 @@ def figures(found: ExactWorld, policy: Tensor) -> dict[str, float]:
 
 
 def log_probs(world: World, model: LanguageModel) -> Tensor:
-    from ..evaluate import exact
-
     return exact.log_probs(model, *_asked(world))
 
 
@@ -129,5 +126,5 @@ def _asked(world: World) -> tuple[list[Tokens], list[int], int]:
     """The prompts and the words as ids, and the length of a completion."""
     enumeration = world.enumeration
     assert enumeration is not None
-    words = [int(world.tokenizer.convert_tokens_to_ids(word)) for word in enumeration.words]
+    words = exact.word_ids(enumeration, world.tokenizer)
     return world.prompt_tokens(enumeration.prompts), words, enumeration.length

@@ -23,7 +23,7 @@ from ..pretrained import fingerprint_of
 from ..records import Comparison, Completion, Outcome, Prompt, Usage, Verdict
 from ..results import Json, digest, read_jsonl, slug
 from .config import Config
-from .rows import prompt_of
+from .rows import judged_sides, prompt_of
 
 ANSWERS = "answers.sqlite"  # of judges behind a server
 Report = Callable[[float, str], None]
@@ -100,9 +100,9 @@ class Roster:
 
     @cached_property
     def _held_out(self) -> list[tuple[Prompt, Completion, Completion]]:
-        """Prompt, chosen and rejected of the held-out pairs."""
-        rows = [row for row in read_jsonl(self.folder / self.run["eval_records"]) if "chosen" in row]
-        return [(prompt_of(row["prompt"]), Completion(**row["chosen"]), Completion(**row["rejected"])) for row in rows]
+        """Prompt, chosen and rejected of the held-out pairs, the best and the worst of a ranked list."""
+        rows = [(row, judged_sides(row)) for row in read_jsonl(self.folder / self.run["eval_records"])]
+        return [(prompt_of(row["prompt"]), *sides) for row, sides in rows if sides is not None]
 
 
 def label_of(name: str, argument: str) -> str:

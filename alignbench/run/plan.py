@@ -80,7 +80,7 @@ def _add_stages(jobs: _Jobs, world: World) -> None:
     asked = [find("judge", name).needs for name, argument in config.judges if not argument]
     if world.stages.judge_lessons is not None and any("lm" in needs for needs in asked):
         jobs.add("judge_lm", "data", heavy=True)
-    if world.benchmark.kind == "pairs":
+    if world.benchmark.kind != "labels":
         jobs.add("judge_reward", "data", heavy=True)
     if any("reference" in spec.plugin.needs for spec in world.specs):
         jobs.add("cache", "data")

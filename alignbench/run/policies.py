@@ -60,7 +60,8 @@ def sampler(benchmark: Benchmark, policy: Policy) -> Sampler:
 
     def draw(prompts: Sequence[Prompt], n: int, purpose: str) -> list[list[Completion]]:
         reserve = benchmark.max_new_tokens
-        rows = [encode_prompt(p, policy.tokenizer, policy.context, reserve) for p in prompts for _ in range(n)]
+        asked = [encode_prompt(prompt, policy.tokenizer, policy.context, reserve) for prompt in prompts]
+        rows = [row for row in asked for _ in range(n)]
         drawn = sample(policy, rows, derive(0, f"preferences/{purpose}"), benchmark.max_new_tokens)
         texts = [decode(policy.tokenizer, row) for row in drawn]
         return [texts[i : i + n] for i in range(0, len(texts), n)]

@@ -16,6 +16,7 @@ from ..engine import Budget, LocalEngine, Sources
 from ..judges.length import length
 from ..logprobs import LanguageModel, probe
 from ..logprobs import Path as ScoringPath
+from ..mismatched import mismatched_rows
 from ..models import Policy, as_reward_model, small_model, small_tokenizer
 from ..objective import Training
 from ..plugins import Spec
@@ -23,10 +24,10 @@ from ..pretrained import check_same_ids
 from ..records import Completion, Demonstration, Pair, Prompt
 from ..reference import build_cache
 from ..results import Json, derive, read_jsonl, whole_folder, write_json, write_jsonl
-from ..tokens import Dataset, mismatched_rows, tokenize_demonstrations
+from ..tokens import Dataset, tokenize_demonstrations
 from ..train import Step, train
 from .policies import open_policy, prepare, sampler
-from .rows import as_row, from_rows
+from .rows import as_row, from_rows, judged_pairs
 from .world import SPLITS, World
 
 Report = Callable[[float, str], None]
@@ -92,7 +93,7 @@ def data(world: World, report: Report) -> None:
         # The path is probed on the rows that will be trained on and on the longest sequence that can be sampled, with
         # the model that every cell starts from and with the reference.
         dataset = world.tokenized(from_rows(read_jsonl(partial / "train.jsonl")))
-        rows = [row for pair in dataset.pairs for row in pair] + [row for row, _ in dataset.labelled]
+        rows = list(dataset.completions)
         path = probe(policy, [*rows, _longest_sample(world, dataset)])
         if path.shared and world.config.reference:
             path = probe(open_policy(world.start_source, world.config), [*rows, _longest_sample(world, dataset)])
@@ -100,15 +101,25 @@ def data(world: World, report: Report) -> None:
             "path": asdict(path),
             "fingerprint": dataset.fingerprint,
             "kind": dataset.kind,
-            "train_records": len(dataset.pairs) or len(dataset.labelled),
+            "train_records": len(dataset.leaders),
             "train_completions": len(dataset.as_labelled()),
             "truncated": dataset.truncated,
             "skipped": len(dataset.skipped),
             "parameters": _size(policy.model),
             "longest": max(len(row.prompt) + len(row.completion) for row in rows),
+            **_lists(dataset),
         }
         write_json(partial / "info.json", info)
         write_cost(partial, started)
+
+
+def _lists(dataset: Dataset) -> Json:
+    """What ranked lists hold: their pairs, and the completions in the middle of odd lists, which are in no pair."""
+    if not dataset.rankings:
+        return {}
+    unpaired = len(dataset.completions) - 2 * len(dataset.pairs)
+    longest = max(len(ranked) for ranked in dataset.rankings)
+    return {"rankings": {"pairs": len(dataset.pairs), "unpaired": unpaired, "longest": longest}}
 
 
 def _longest_sample(world: World, dataset: Dataset) -> Tokens:
@@ -123,7 +134,7 @@ def cache(world: World, report: Report) -> None:
     """Reference log-probs of all training completions, and of the mismatched ones."""
     started = time.perf_counter()
     dataset, reference = world.dataset("train"), world.reference
-    rows = [row for row, _ in dataset.as_labelled()]
+    rows = list(dataset.completions)
     if world.unpaired:
         rows += mismatched_rows(dataset)
     report(0.1, f"{len(rows)} completions")
@@ -150,7 +161,7 @@ def held_out(world: World, report: Report) -> None:
     """What people and the true reward say of held-out pairs, as many as there are prompts to evaluate, for judges to be
     held against."""
     started = time.perf_counter()
-    pairs = [record for record in world.records("eval") if isinstance(record, Pair)][: world.benchmark.eval_prompts]
+    pairs = judged_pairs(world.records("eval"))[: world.benchmark.eval_prompts]
     info = {
         "schema": 1,
         "votes": [pair.votes for pair in pairs],

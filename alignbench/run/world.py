@@ -17,13 +17,13 @@ from ..models import DTYPES, Policy, RewardModel
 from ..objective import Training
 from ..plugins import Spec, find, recreate
 from ..pretrained import adapter_base, fingerprint_of, load_config, load_tokenizer
-from ..records import Completion, Pair, Preferences, Prompt
+from ..records import Completion, Preferences, Prompt
 from ..results import Json, derive, digest, read_json, read_jsonl, slug
 from ..tokens import Dataset, encode_prompt, tokenize
 from .config import Config
 from .policies import open_cell, open_policy
 from .prompts import evaluation_prompts, tasks_key
-from .rows import from_rows
+from .rows import from_rows, judged_pairs
 
 SPLITS: tuple[Split, ...] = ("train", "judge", "eval")
 # Fields of a benchmark that only the evaluation reads: changing them trains nothing again.
@@ -236,7 +236,7 @@ class World:
     @cached_property
     def judge_reward(self) -> RewardModel | None:
         """The judge's reward model, or None where the data hold no pairs to train one from."""
-        if self.benchmark.kind != "pairs":
+        if self.benchmark.kind == "labels":
             return None
         return RewardModel.load(self.stage("judge_reward"), self.config.device)
 
@@ -279,7 +279,7 @@ class World:
     @cached_property
     def chosen(self) -> dict[str, Completion]:
         """For an evaluation prompt, the completion that held-out annotators preferred."""
-        return {r.prompt.text: r.chosen for r in self.records("eval") if isinstance(r, Pair)}
+        return {pair.prompt.text: pair.chosen for pair in judged_pairs(self.records("eval"))}
 
     def prompt_of(self, prompt_id: int) -> Prompt:
         return self._prompts_by_id[prompt_id]

@@ -15,12 +15,13 @@ from torch import Tensor
 from ..batch import Tokens
 from ..engine import Budget, LocalEngine, Score, Sources
 from ..logprobs import LanguageModel, probe
+from ..mismatched import mismatched_rows
 from ..models import DTYPES, Policy, RewardModel, load_policy
 from ..objective import Training
 from ..plugins import Spec
 from ..reference import Reference, build_cache
 from ..spent import Phase
-from ..tokens import Dataset, mismatched_rows
+from ..tokens import Dataset
 from ..train import train
 from .arithmetic import Size, count, forward_flops, rollout_flops, size_of, training_flops
 from .measure import Rounds, Yardstick, now

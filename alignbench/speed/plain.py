@@ -55,6 +55,11 @@ class PaddedForward:
         kept = self._distributions[self._completion[:, 1:]]
         return -(kept.exp() * kept).sum(1)
 
+    @cached_property
+    @torch.no_grad()
+    def collision(self) -> Tensor:
+        return (2 * self._distributions[self._completion[:, 1:]]).logsumexp(1)
+
 
 class PaddedModel(LanguageModel):
     """A language model whose every pass is the plain one, whole batches at once."""

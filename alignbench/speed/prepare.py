@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..models import SmallModel, quiet, small_tokenizer
 from ..plugins import recreate
 from ..pretrained import load_config, load_tokenizer
-from ..records import LabelledCompletion, Pair, Preferences
+from ..records import Pair, Preferences, Ranking
 from ..results import Json
 from ..tokens import Dataset, tokenize
 from .settings import SHAPES, Settings
@@ -62,8 +62,10 @@ def prepare(settings: Settings, folder: Path) -> Prepared:
 
 
 def _records(settings: Settings) -> Preferences:
-    """The records in a fixed random order: a file may be sorted by length."""
+    """The records in a fixed random order: a file may be sorted by length. Of a ranked list these are its pairs."""
     found: list[Any] = list(read_records(settings.data).records if settings.data else _embedded())
+    if isinstance(found[0], Ranking):
+        found = [pair for ranking in found for pair in ranking.pairs]
     if settings.paired and not isinstance(found[0], Pair):
         raise InputError(f"--data {settings.data}: {settings.spec.text} needs pairs and the file holds single labels.")
     Random(SEED).shuffle(found)
@@ -82,10 +84,7 @@ def _embedded() -> list[Pair]:
 def _texts(records: Preferences) -> list[str]:
     texts: list[str] = []
     for record in records:
-        if isinstance(record, LabelledCompletion):
-            texts += [record.prompt.text, record.completion.text]
-        else:
-            texts += [record.prompt.text, record.chosen.text, record.rejected.text]
+        texts += [record.prompt.text, *(completion.text for completion in record.completions)]
     return texts
 
 

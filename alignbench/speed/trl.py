@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..batch import Tokens
-from ..tokens import mismatched_rows
+from ..mismatched import mismatched_rows
 from .arithmetic import size_of
 from .contenders import LEARNING_RATE, Met, Run, Task, items, load_apart, load_plain, needed, tokens_of
 from .measure import Rounds, Yardstick, now

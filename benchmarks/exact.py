@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from math import exp
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from alignbench import (
+    Benchmark,
+    Completion,
+    Count,
+    Demonstration,
+    Enumeration,
+    InputError,
+    Objective,
+    Pair,
+    Positive,
+    Prompt,
+    Range,
+    Sampler,
+    SmallModel,
+    Split,
+    Stages,
+    Training,
+)
+
+WORDS = tuple("abcdefghijkl")
+PROMPTS, PROMPT_LENGTH = 8, 4
+
+FROM_SCRATCH = Training(learning_rate=2e-3, batch_size=64, warmup_steps=20)
+FINE_TUNING = Training(learning_rate=1e-3, batch_size=64, warmup_steps=20)
+OFFLINE = Training(learning_rate=1e-3, batch_size=64, warmup_steps=10)
+ONLINE = Training(learning_rate=1e-3, batch_size=256, warmup_steps=10)
+
+
+@dataclass(frozen=True)
+class Exact(Benchmark):
+    """A world so small that nothing is estimated: every completion can be written down, and the best policy is known.
+
+    There are 8 prompts, each four of 12 words, and after each of them the 12^4 = 20,736 completions of
+    `max_new_tokens` = 4 of the same words. No token begins or ends a sequence, so the probabilities of these completions
+    sum to 1. The gold reward has a term for each word at each place and one for each pair of neighbours, the last word
+    of the prompt and the first of the completion among them:
+
+        r(x, y) = (sum_t u[t, y_t] + v[y_(t-1), y_t] - m) / s,    y_0 = the last word of x,    u, v ~ N(0, 1),
+
+    with m and s the mean and the standard deviation under the uniform distribution over prompts and completions: r has
+    mean 0 and standard deviation 1 there. Nothing else is chosen: `world` is the seed of every table.
+
+    The reference imitates demonstrations of a Markov chain, p(y_t | y_(t-1)) proportional to exp(w[y_(t-1), y_t]) with
+    w ~ N(0, 1) drawn apart from the reward: it is neither uniform nor good. Pairs are two of the reference's own samples;
+    each of two annotators prefers the first with probability sigmoid(r_1 - r_2), by himself, and the first one's vote is
+    the label. Two samples that are the same sequence say nothing and are left out, so that there are a few pairs less
+    than `pairs`.
+
+    The world is closed: the 8 prompts are all there are, and they are the prompts of every split; the pairs of
+    "train", "judge" and "eval" are draws of their own. `beta` is the price of the KL in the objective J that policies are
+    held against, and the beta of every objective that has a field of that name.
+    """
+
+    question: ClassVar[str] = "which sequence is better ?"
+
+    eval_prompts: Count = PROMPTS
+    curve_prompts: Count = PROMPTS
+    max_new_tokens: Annotated[int, Range(1, 4)] = 4
+    beta: Positive = 0.5
+    pairs: Count = 20000
+    eval_pairs: Count = 2000
+    judge_pairs: Count = 5000
+    demonstrations_count: Count = 40000
+    layers: Count = 2
+    width: Count = 64
+    world: int = 0
+
+    def stages(self) -> Stages:
+        shape = SmallModel("symbols", len(WORDS), self.layers, self.width, heads=4, context=16)
+        return Stages("sft", "reward_model", shape, lambda: [" ".join(WORDS)])
+
+    def prompts(self, split: Split) -> Sequence[Prompt]:
+        """The same 8 for every split. Their last words differ, or two of them would have one and the same reward."""
+        return self._prompts
+
+    @cached_property
+    def _prompts(self) -> tuple[Prompt, ...]:
+        rng = Random(f"{self.world}/prompts")
+        last = rng.sample(WORDS, PROMPTS)
+        return tuple(Prompt(" ".join([*rng.choices(WORDS, k=PROMPT_LENGTH - 1), word])) for word in last)
+
+    def demonstrations(self) -> Sequence[Demonstration]:
+        table = _normal(len(WORDS), f"{self.world}/chain").exp().tolist()
+        rng = Random(f"{self.world}/demonstrations")
+        drawn = []
+        for i in range(self.demonstrations_count):
+            words = self._prompts[i % PROMPTS].text.split()
+            for _ in range(self.max_new_tokens):
+                words += rng.choices(WORDS, weights=table[WORDS.index(words[-1])])
+            drawn.append(Demonstration(self._prompts[i % PROMPTS], Completion(" ".join(words[PROMPT_LENGTH:]))))
+        return drawn
+
+    def preferences(self, split: Split, sample: Sampler) -> Sequence[Pair]:
+        count = {"train": self.pairs, "judge": self.judge_pairs, "eval": self.eval_pairs}[split]
+        each = -(-count // PROMPTS)
+        rng = Random(f"{self.world}/annotators/{split}")
+        drawn = sample(self._prompts, 2 * each, split)
+        asked = [(p, *drawn[p][2 * i : 2 * i + 2]) for i in range(each) for p in range(PROMPTS)][:count]
+        return [self._annotated(p, one, two, rng) for p, one, two in asked if one.text != two.text]
+
+    def _annotated(self, prompt: int, one: Completion, two: Completion, rng: Random) -> Pair:
+        x = self._prompts[prompt]
+        margin = self.gold([x], [one])[0] - self.gold([x], [two])[0]
+        first, second = (rng.random() < 1 / (1 + exp(-margin)) for _ in range(2))
+        chosen, rejected = (one, two) if first else (two, one)
+        return Pair(x, chosen, rejected, votes=(True, first == second))
+
+    def gold(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """Raises `InputError` for a text that is not of this world."""
+        return [self._rewards[self._row(x)][self._place(y)] for x, y in zip(prompts, completions, strict=True)]
+
+    def _row(self, prompt: Prompt) -> int:
+        if prompt not in self._prompts:
+            raise InputError(f"benchmark exact: {prompt.text!r} is none of its {PROMPTS} prompts: give one of those.")
+        return self._prompts.index(prompt)
+
+    def _place(self, completion: Completion) -> int:
+        words = completion.text.split()
+        if len(words) != self.max_new_tokens or not set(words) <= set(WORDS):
+            raise InputError(
+                f"benchmark exact: the completion {completion.text!r} is not {self.max_new_tokens} of the words "
+                f"{' '.join(WORDS)}: only a model made for this benchmark can be compared here."
+            )
+        place = 0
+        for word in words:
+            place = place * len(WORDS) + WORDS.index(word)
+        return place
+
+    @cached_property
+    def _rewards(self) -> list[list[float]]:
+        return self._reward.tolist()  # type: ignore[no-any-return]
+
+    @cached_property
+    def _reward(self) -> Tensor:
+        """r(x, y), `[P, V ** T]` float64."""
+        size = len(WORDS)
+        place = _normal(self.max_new_tokens, f"{self.world}/places")
+        pair = _normal(size, f"{self.world}/neighbours")
+        total = pair[[WORDS.index(x.text.split()[-1]) for x in self._prompts]] + place[0]
+        for t in range(1, self.max_new_tokens):
+            total = total.view(PROMPTS, -1, size, 1) + pair + place[t]
+        total = total.view(PROMPTS, -1)
+        return (total - total.mean()) / total.std(correction=0)
+
+    def exact(self) -> Enumeration:
+        return Enumeration(self._prompts, WORDS, self.max_new_tokens, self.beta, self._reward)
+
+    def defaults(self, objective: type[Objective[Any]]) -> Mapping[str, object]:
+        """This world's beta, wherever there is a field of that name."""
+        has_beta = any(field.name == "beta" for field in fields(objective))  # type: ignore[arg-type]
+        return {"beta": self.beta} if has_beta else {}
+
+    def training(self, objective: type[Objective[Any]]) -> Training:
+        if objective.trains == "reward":
+            return FINE_TUNING
+        if "demonstrations" in objective.needs:
+            return FROM_SCRATCH
+        return ONLINE if "sampling" in objective.needs else OFFLINE
+
+    def fingerprint(self) -> str:
+        """Of the code that makes the world."""
+        return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+
+
+def _normal(rows: int, seed: str) -> Tensor:
+    """`[rows, V]` of N(0, 1), float64, the same on every machine."""
+    rng = Random(seed)
+    return torch.tensor([[rng.gauss() for _ in WORDS] for _ in range(rows)], dtype=torch.float64)
