@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor, where
+from torch import Tensor, relu, where
 
 NEAREST = 1e-6  # nats; a float32 log-prob nearer to 0 than this is rounding
 
@@ -19,4 +19,4 @@ def log1mexp(x: Tensor) -> Tensor:
     steep = near > -math.log(2)
     # Each form sees only its own side: the gradient of the other would be 0 times infinity.
     small, large = where(steep, near, -1.0), where(steep, -1.0, near)
-    return where(steep, (-small.expm1()).log(), (-large.exp()).log1p()) - (x - near) / NEAREST
+    return where(steep, (-small.expm1()).log(), (-large.exp()).log1p()) - relu(x + NEAREST) / NEAREST

@@ -55,14 +55,16 @@ def k3(completions: Completions) -> Tensor:  # [B, T]
 
 
 def recorded(objective: Online, samples: Completions, rewards: Tensor, advantages: Tensor) -> Experience:
-    """What is known of scored samples; `advantages` are `[B, T]`, or `[B]` and then those of each of its tokens.
-
-    `scores` are the rewards before the penalty of a missing end: what the reward model (or the truth) said.
-    """
+    """What is known of scored samples; `advantages` are `[B, T]`, or `[B]` and then those of each of its tokens."""
     if advantages.dim() == 1:
         advantages = advantages[:, None] * samples.mask
-    scores = rewards + objective.missing_end_penalty * (~samples.ended)
+    scores = unpenalised(rewards, samples, objective.missing_end_penalty)
     return Experience(samples, samples.logps, advantages, scores=scores)
+
+
+def unpenalised(rewards: Tensor, samples: Completions, missing_end_penalty: float) -> Tensor:  # [B]
+    """Rewards as they were before the penalty of a missing end: what the reward model (or the truth) said."""
+    return rewards + missing_end_penalty * (~samples.ended)
 
 
 def replayed(experience: Experience, engine: Engine, inner_epochs: int, minibatches: int) -> Iterator[Experience]:

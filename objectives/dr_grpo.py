@@ -16,7 +16,7 @@ from ._online import Grouped
 class DrGRPO(Grouped):
     """Dr. GRPO: GRPO divided neither by the spread of a group's rewards nor by the length of a completion, `[B]`.
 
-    With A_i = r_i - mean r over the n samples of a prompt and rho = pi / pi_old, summed over the tokens of a completion:
+    With A_i = r_i - mean r over the n samples of a prompt and rho = pi / pi_old, summed over a completion's tokens:
 
         sum_t max(-A rho_t, -A clip(rho_t, 1 - clip, 1 + clip)) + beta (pi_ref / pi - log(pi_ref / pi) - 1)_t
 

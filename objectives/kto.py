@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from alignbench import Completions, Engine, Labelled, Positive, Unpaired
+from alignbench import Completions, Engine, ExactWorld, Labelled, Positive, Unpaired
+
+from ._limits import by_completion
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class KTO(Unpaired):
     """
 
     paper = "arXiv:2402.01306, eq. 8"
+    at_reference: ClassVar[float | None] = 0.5
     beta: Positive = 0.1
     desirable_weight: Positive = 1.0
     undesirable_weight: Positive = 1.0
@@ -50,6 +54,20 @@ class KTO(Unpaired):
         """As for every labelled batch; also `drift`, z before the clamp, nats a completion."""
         drift = batch.mismatched_log_ratio.mean().expand(len(batch))
         return {**super().metrics(batch), "drift": drift}
+
+    def limit(self, world: ExactWorld) -> Tensor | None:
+        # With p = p(y > y'~ref) and h = log pi/pi_ref, a completion costs -c sigmoid(beta h), c = lambda_D p -
+        # lambda_U (1 - p), in expectation, while z is 0. If beta <= 1, that is convex in e^h where c > 0, and there
+        # c beta sigmoid'(beta h) = k e^h with one k a prompt; where c < 0 nothing is left, which is why z, the mean
+        # of h over completions of other prompts, ends below 0.
+        wanted = self.desirable_weight * world.preference - self.undesirable_weight * (1 - world.preference)
+        if self.beta > 1 or not ((wanted < 0).any(1) & (wanted > 0).any(1)).all():
+            return None
+
+        def slope(h: Tensor) -> Tensor:
+            return -wanted * self.beta * (self.beta * h).sigmoid() * (-self.beta * h).sigmoid()
+
+        return by_completion(world, slope, self.beta)
 
     @staticmethod
     def example() -> tuple[Labelled, Tensor]:

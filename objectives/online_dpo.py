@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from alignbench import Completions, Engine, InputError, NonNegative, Objective, Paired, Pairs, create
 
-from ._online import Picking
+from ._online import Group, Picking, unpenalised
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class OnlineDPO(Picking[Pairs]):
     needs: ClassVar[frozenset[str]] = Picking.needs | {"reference"}
     moves = Paired.moves
     at_reference: ClassVar[float | None] = 0.693147
+    n: Group = 2
     loss_type: str = "dpo"
     beta: NonNegative = 0.0
 
@@ -72,15 +73,16 @@ class OnlineDPO(Picking[Pairs]):
                     [samples.tokens[row] for row in self.place(side)[kept].tolist()]
                     for side in (rewards.argmax(1), rewards.argmin(1))
                 )
+                scores = unpenalised(rewards.flatten(), samples, self.missing_end_penalty).view(-1, self.n).mean(1)
                 pairs = Pairs.from_rows(best, worst, samples.scorer)
-                yield pairs.with_extra(score=rewards.mean(1)[kept], kept=kept.float().mean().expand(len(best)))
+                yield pairs.with_extra(score=scores[kept], kept=kept.float().mean().expand(len(best)))
 
     def loss(self, batch: Pairs) -> Tensor:  # [B]
         return self.paired.loss(batch)
 
     def metrics(self, batch: Pairs) -> dict[str, Tensor]:
-        """Those of the paired objective; `score`, the mean reward of the samples of a prompt, less the penalty of a
-        missing end; `kept`, the share of the prompts whose samples differ in reward."""
+        """Those of the paired objective; `score` (of the reward model), a sample's mean; `kept`, the share of the
+        prompts whose samples differ in reward."""
         shown = {name: batch.extra[name] for name in ("score", "kept") if name in batch.extra}
         return {**self.paired.metrics(batch), **shown}
 

@@ -9,12 +9,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from alignbench import Completions, Engine, Objective
+from alignbench import Completions, Engine, ExactWorld, Objective
 
 
 @dataclass(frozen=True)
 class PreferredFT(Objective[Completions]):
-    """Fine-tuning on the chosen completions alone, -log pi(y_chosen,t | x, y_<t): the baseline of the DPO paper."""
+    """Fine-tuning on the chosen completions alone, -log pi(y_chosen,t | x, y_<t): the baseline of the DPO paper.
+
+    It tends to the distribution of the chosen ones. Of two samples of the reference, y is the chosen one with density
+    2 pi_ref(y) p(y > y'), y' ~ pi_ref: tilted as far as the labels are sure, whatever the price of the KL.
+    """
 
     paper = "arXiv:2305.18290, section 6, 'Preferred-FT'"
     needs: ClassVar[frozenset[str]] = frozenset({"pairs"})
@@ -29,6 +33,9 @@ class PreferredFT(Objective[Completions]):
 
     def metrics(self, batch: Completions) -> dict[str, Tensor]:
         return {"chosen_logp": batch.logp}
+
+    def limit(self, world: ExactWorld) -> Tensor:
+        return world.tilted(world.preference.log())
 
     @staticmethod
     def example() -> tuple[Completions, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from alignbench import Completions, Engine, NonNegative, Objective, Pairs
+from alignbench import Completions, Engine, Move, NonNegative, Objective, Pairs
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class RewardModel(Objective[Pairs]):
     paper = "arXiv:2203.02155, eq. 1 (K = 2); centring: arXiv:2312.09244, eq. 2"
     needs: ClassVar[frozenset[str]] = frozenset({"pairs"})
     trains: ClassVar[str] = "reward"
+    moves: ClassVar[Mapping[str, Move]] = {"chosen": "up", "rejected": "down"}
     centring: NonNegative = 0.0
 
     def init(self, engine: Engine) -> nn.Module:

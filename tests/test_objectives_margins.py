@@ -1,21 +1,20 @@
-"""Objectives on the margin, or on the two log-ratios, of a pair: formulas, gradients, extremes, and what they tend to."""
+"""Objectives on the margin, or on the two log-ratios, of a pair: formulas, gradients, extremes, differences."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from alignbench import Completions, ExactWorld, InputError, Pairs, create
+from alignbench import Completions, InputError, Pairs, create
 
 LENGTHS = (3, 2)  # tokens of the chosen and of the rejected
-REFERENCE = (-1.5, -2.25)  # log-prob of each of their tokens under the reference
+REFERENCE = (-1.5, -2.3)  # log-prob of each of their tokens under the reference
 
 
 def sigmoid(x: float) -> float:
@@ -31,7 +30,7 @@ def logistic(margin: float) -> float:
 
 
 def alpha_score(h: float, alpha: float) -> float:
-    return (1 - math.exp(h) ** -alpha) / alpha
+    return (1 - math.exp(-alpha * h)) / alpha
 
 
 def relative_entropy(right: float, e: float) -> float:
@@ -89,7 +88,8 @@ FORMULAS: dict[str, Formula] = {
 }
 NAMES = sorted({spec.partition(":")[0] for spec in FORMULAS})
 every = pytest.mark.parametrize("name", NAMES)
-RATIOS = list(itertools.product((-6.5, -1.1, -0.3, 0.2, 1.4, 7.0), repeat=2))
+NEAR, FAR = (-6.5, -1.1, -0.3, 0.2, 1.4, 7.0), (-1e4, -900.0, -80.0, 0.0, 80.0, 900.0, 1e4)
+RATIOS = list(itertools.product(NEAR, NEAR))
 
 
 def pairs(ratios: Sequence[tuple[float, float]], dtype: torch.dtype = torch.float64) -> tuple[Pairs, list[Tensor]]:
@@ -101,7 +101,7 @@ def pairs(ratios: Sequence[tuple[float, float]], dtype: torch.dtype = torch.floa
         logps = (ref + torch.tensor([pair[side] for pair in ratios], dtype=dtype)[:, None] * share).requires_grad_()
         sides.append(Completions.of(logps, ref, torch.ones(len(ratios), length, dtype=torch.bool)))
         leaves.append(logps)
-    return Pairs(*sides), leaves
+    return Pairs(sides[0], sides[1]), leaves
 
 
 @pytest.mark.parametrize("spec", FORMULAS)
@@ -136,7 +136,7 @@ def test_the_value_at_the_reference_is_the_declared_one(name: str) -> None:
 def test_one_step_from_the_reference_moves_each_side_as_declared(name: str) -> None:
     """At the reference itself, and a little to its right and wrong sides."""
     objective = create(name)
-    batch, leaves = pairs([(0.0, 0.0), (0.5, -0.5), (-0.5, 0.5)])
+    batch, leaves = pairs([(0.0, 0.0), (0.4, -0.4), (-0.4, 0.4)])
     objective.loss(batch).sum().backward()
     for leaf, side in zip(leaves, ("chosen", "rejected"), strict=True):
         assert leaf.grad is not None
@@ -152,7 +152,7 @@ def test_one_step_from_the_reference_moves_each_side_as_declared(name: str) -> N
 @pytest.mark.parametrize("spec", FORMULAS)
 def test_loss_and_slope_are_finite_and_of_the_right_sign_far_out(spec: str) -> None:
     objective = create(spec)
-    far = list(itertools.product((-1e4, -900.0, -80.0, 0.0, 80.0, 900.0, 1e4), repeat=2))
+    far = list(itertools.product(FAR, FAR))
     batch, leaves = pairs(far, torch.float32)
     loss = objective.loss(batch)
     assert loss.dtype == torch.float32 and loss.isfinite().all()
@@ -170,7 +170,7 @@ def test_loss_and_slope_are_finite_and_of_the_right_sign_far_out(spec: str) -> N
 
 
 def one(spec: str, w: float, lo: float) -> float:
-    return create(spec).loss(pairs([(w, lo)])[0]).item()
+    return float(create(spec).loss(pairs([(w, lo)])[0]).detach())
 
 
 def test_conservative_and_robust_dpo_correct_in_opposite_directions() -> None:
@@ -186,7 +186,7 @@ def test_conservative_and_robust_dpo_correct_in_opposite_directions() -> None:
 
 @pytest.mark.parametrize("spec", ["robust_dpo:label_smoothing=0.5", "dpo:label_smoothing=0.6", "exo:label_smoothing=0"])
 def test_a_smoothing_under_which_labels_say_nothing_is_refused(spec: str) -> None:
-    with pytest.raises(InputError, match="label_smoothing=.* must be (at|above)"):
+    with pytest.raises(InputError, match=r"label_smoothing=.* must be (at|above)"):
         create(spec)
 
 
@@ -210,7 +210,8 @@ def test_only_averages_are_indifferent_to_length(name: str) -> None:
 
 def test_slic_has_no_reference_and_hinge_has_one() -> None:
     batch, _ = pairs([(0.3, 0.1)])
-    alone = Pairs(*(Completions.of(side.logps, None, side.mask) for side in (batch.chosen, batch.rejected)))
+    chosen, rejected = (Completions.of(side.logps, None, side.mask) for side in (batch.chosen, batch.rejected))
+    alone = Pairs(chosen, rejected)
     assert create("slic").loss(alone).item() == one("slic", 0.3, 0.1)
     assert "reference" not in create("slic").needs and "reference" in create("hinge").needs
     with pytest.raises(AttributeError, match="ref_logps"):
@@ -251,82 +252,3 @@ def test_discopop_lowers_the_margin_between_its_pit_and_its_hump() -> None:
     create("discopop").loss(batch).sum().backward()
     assert chosen.grad is not None
     assert (chosen.grad[:, 0] < 0).tolist() == [True, True, False, False, False, True, True]
-
-
-# Limits: the expected loss over all pairs of a small world, labelled by Bradley and Terry, minimised.
-
-
-@cache
-def world(beta: float) -> ExactWorld:
-    draw = torch.Generator().manual_seed(5)
-    reward = torch.randn(2, 6, generator=draw, dtype=torch.float64)
-    return ExactWorld(reward, torch.log_softmax(torch.randn(2, 6, generator=draw, dtype=torch.float64), 1), beta)
-
-
-def minimiser(spec: str, beta: float, flipped: float = 0.0) -> Tensor:
-    """The policy `[P, N]` of least expected loss, found in its logits; labels are flipped at the rate `flipped`."""
-    here, objective = world(beta), create(spec)
-    prompts, n = here.reward.shape
-    w, lo = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
-    preferred = torch.sigmoid(here.reward[:, w] - here.reward[:, lo])
-    preferred = preferred * (1 - flipped) + (1 - preferred) * flipped
-    weight = (here.ref[:, w] + here.ref[:, lo]).exp() * preferred
-    logits = here.ref.clone().requires_grad_()
-    search = torch.optim.LBFGS(
-        [logits], max_iter=3000, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe"
-    )
-
-    def expected() -> Tensor:
-        search.zero_grad()
-        policy = torch.log_softmax(logits, 1)
-
-        def side(of: Tensor) -> Completions:
-            chosen, ref = policy[:, of].reshape(-1, 1), here.ref[:, of].reshape(-1, 1)
-            return Completions.of(chosen, ref, torch.ones(prompts * n * n, 1))
-
-        total = (weight.reshape(-1) * objective.loss(Pairs(side(w), side(lo)))).sum()
-        total.backward()
-        return total
-
-    search.step(expected)  # type: ignore[no-untyped-call]
-    return torch.log_softmax(logits.detach(), 1)
-
-
-@pytest.mark.parametrize("spec", [
-    "dpo", "robust_dpo:label_smoothing=0", "ipo", "sppo", "nca", "f_dpo", "f_dpo:alpha=0.1", "f_dpo:divergence=js",
-    "f_dpo:divergence=reverse_kl", "f_dpo:divergence=forward_kl",
-])  # fmt: skip
-@pytest.mark.parametrize("beta", [0.5, 1.0])
-def test_the_limit_is_the_least_expected_loss(spec: str, beta: float) -> None:
-    spec = f"{spec}:beta={beta}"
-    limit = create(spec).limit(world(beta))
-    assert limit is not None
-    assert limit.dtype == torch.float64 and torch.logsumexp(limit, 1).abs().max() < 1e-12
-    assert_close(minimiser(spec, beta), limit, atol=2e-5, rtol=0)  # `preference` is worked out in float32
-
-
-def test_limits_are_what_is_known_of_them() -> None:
-    here = world(1.0)
-    for spec in ("dpo:beta=1", "f_dpo:beta=1:divergence=reverse_kl"):
-        assert_close(create(spec).limit(here), here.optimum)
-    assert_close(create("ipo:beta=1").limit(here), here.tilted(here.preference))
-    assert_close(create("nca:beta=1").limit(here), here.tilted(here.preference.log()), atol=1e-6, rtol=0)
-    far = create("sppo:beta=0.001").limit(here)  # |h| of hundreds of nats
-    assert far is not None and far.isfinite().all()
-
-
-def test_robust_dpo_finds_the_optimum_behind_flipped_labels_and_plain_and_conservative_dpo_do_not() -> None:
-    beta, rate = 1.0, 0.1
-    optimum = world(beta).optimum
-    assert_close(minimiser(f"robust_dpo:beta=1:label_smoothing={rate}", beta, rate), optimum, atol=1e-6, rtol=0)
-    for spec in ("dpo:beta=1", f"dpo:beta=1:label_smoothing={rate}"):
-        assert (minimiser(spec, beta, rate) - optimum).abs().max() > 0.05
-
-
-def test_a_limit_that_nobody_knows_is_none() -> None:
-    smoothed = ["dpo:beta=1:label_smoothing=0.1", "robust_dpo:beta=1:label_smoothing=0.01"]
-    for spec in smoothed:  # on clean labels neither tends to pi*
-        assert (minimiser(spec, 1.0) - world(1.0).optimum).abs().max() > 1e-3
-    others = ["ipo:reduction=mean", "nca:beta=2", "slic", "hinge", "length_dpo", "dpop", "exo"]
-    for spec in [*smoothed, *others, "apo_zero", "apo_down", "discopop"]:
-        assert create(spec).limit(world(1.0)) is None

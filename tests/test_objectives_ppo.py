@@ -14,9 +14,9 @@ from torch.testing import assert_close
 
 from alignbench import Completions, Experience, Tokens, create
 from alignbench.engine import LocalEngine
-from alignbench.logprobs import LanguageModel
 from alignbench.tokens import Dataset
 from alignbench.train import accumulate, train
+from tests.rollouts import likes_to_end
 from tests.small import BOS, EOS, engine, full_logps, ids, language_model, of_pairs, off, reward_model
 
 BETA, PENALTY, LENGTH = 0.3, 1.5, 5
@@ -33,17 +33,6 @@ def prompts_with_an_end_token() -> Dataset:
         sides = [Tokens(prompt, ids(source, 3, True), number) for _ in range(2)]
         made.append((sides[0], sides[1]))
     return of_pairs(made)
-
-
-def likes_to_end() -> LanguageModel:
-    """A random policy that favours the end token: about half of its samples end in time."""
-    model = language_model(family="gpt-neox")
-    head = model.policy.model.get_output_embeddings()
-    head.bias = torch.nn.Parameter(torch.zeros(head.weight.shape[0]))
-    with torch.no_grad():
-        head.weight.mul_(0.4)
-        head.bias[EOS] = 2.3
-    return model
 
 
 def rollout(**fields: Any) -> tuple[LocalEngine, Any, Experience]:

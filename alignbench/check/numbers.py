@@ -82,6 +82,7 @@ def gradcheck(subject: Subject) -> None:
     """In float64 the gradient is the derivative of the loss, with detached parts held at their values."""
     served = serve(subject.objective, ORDINARY, (range(3),), dtype=torch.float64)
     for batch in served.batches[:1]:
+        served.look(batch)  # what is computed once for the whole batch is there from now on
         with Constants() as constants:
             looked = served.look(batch)
             if looked.loss.dtype != torch.float64:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..results import Json, slug, whole_folder, write_json, write_text
-from . import plots, tables
+from . import exact_growth, exact_tables, plots, tables
 from .page import examples, write_page
 from .store import read_store
 from .summary import build_summary
@@ -19,7 +19,8 @@ __all__ = ["compare", "print_table", "write_report"]
 def write_report(folder: Path) -> Json:
     """Rebuild `summary.json`, `table.md`, `table.csv`, `table.tex`, `plots/*.png` and `report.html`; the summary.
 
-    The same store gives the same files. Cells that failed or are not there yet are shown as holes with their reason.
+    A run in a world that can be enumerated also has `exact.md`, `exact.csv` and `exact.tex`. The same store gives the
+    same files. Cells that failed or are not there yet are shown as holes with their reason.
 
     Raises:
         InputError: the folder holds no results, or cells that may not be compared with one another.
@@ -32,6 +33,7 @@ def write_report(folder: Path) -> Json:
     drawn = [folder / "plots" / name for name in names]
     write_text(folder / "report.html", write_page(summary, table, drawn, examples(store)))
     _write_tables(table, folder)
+    _write_exact([summary], folder)
     write_json(folder / "summary.json", summary)  # last: a summary says that the rest is there
     return summary
 
@@ -40,10 +42,11 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Json:
     """Several runs side by side: one table and one frontier plot in `out`, by default beside the first run.
 
     Returns `{"schema", "folder", "runs": [summary, ...]}`. Differences are tested within a run only: two runs share
-    neither the SFT model nor the draw of the data.
+    neither the SFT model nor the draw of the data. Runs of one exact world that differ in the number of pairs alone are
+    joined: then there is `exact_growth` too, in what is returned, as a table and as a plot.
 
     Raises:
-        InputError: as `write_report`; or a folder is given twice.
+        InputError: as `write_report`; or a folder is given twice; or exact worlds differ in pairs and something else.
     """
     resolved = [folder.resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):
@@ -52,18 +55,31 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Json:
     runs = [build_summary(store) for store in stores]
     for run, name in zip(runs, _names(resolved), strict=True):
         run["name"] = name
+    growth = exact_growth.join(runs)
     out = out or resolved[0].parent / slug("compared-" + "-".join(folder.name for folder in resolved))
     table = tables.build(runs)
     with whole_folder(out / "plots") as partial:
         plots.frontier(runs, partial / "frontier.png")
+        if growth is not None:
+            exact_growth.plot(growth, partial / "exact_growth.png")
     _write_tables(table, out)
-    return {"schema": runs[0]["schema"], "folder": str(out), "runs": runs}
+    _write_exact(runs, out)
+    whole = {"schema": runs[0]["schema"], "folder": str(out), "runs": runs}
+    if growth is None:
+        return whole
+    _write_tables(exact_growth.build(growth), out, "exact_growth")
+    return whole | {"exact_growth": growth}
 
 
-def _write_tables(table: tables.Table, folder: Path) -> None:
-    write_text(folder / "table.md", tables.write_markdown(table))
-    write_text(folder / "table.csv", tables.write_csv(table))
-    write_text(folder / "table.tex", tables.write_latex(table))
+def _write_exact(summaries: Sequence[Json], folder: Path) -> None:
+    if any("exact" in summary for summary in summaries):
+        _write_tables(exact_tables.build(summaries), folder, "exact")
+
+
+def _write_tables(table: tables.Table, folder: Path, name: str = "table") -> None:
+    write_text(folder / f"{name}.md", tables.write_markdown(table))
+    write_text(folder / f"{name}.csv", tables.write_csv(table))
+    write_text(folder / f"{name}.tex", tables.write_latex(table))
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

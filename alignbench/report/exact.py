@@ -127,8 +127,8 @@ def exact_figures(store: Store) -> Json | None:
 
 def _row(each: ExactCell, seeds: Sequence[int]) -> Json:
     ceiling = {name: _metric(each, name, seeds, "ceiling") for name in FIGURES}
-    limit = next((found["limit"] for found in each.found.values() if found.get("limit")), None)
-    known = limit is not None and all(_finite(limit.get(name)) for name in FIGURES)
+    limit: Json = next((found["limit"] for found in each.found.values() if found.get("limit")), {})
+    known = all(_finite(limit.get(name)) for name in FIGURES)
     return {
         "status": "failed" if not each.found else "partial" if each.holes else "done",
         "reason": "; ".join(f"seed {seed}: {why}" for seed, why in each.holes.items()) or None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,66 +11,75 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
 
 from ..results import Json
 from .exact import AT_OPTIMUM
+from .exact_share import CEILING, INK, LOWEST
 from .exact_words import order
 from .style import GREY, Look, caption, error_bars, figure, legend, looks
 
-INK = "#222222"
 TICKS = (0, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300)
-LEVELS = (0.25, 0.5, 0.75, 1.0)  # gain shares whose policies are joined by a line
-Point = tuple[float, float]
+ROOM = 0.045  # of the axis between two ticks
+Point = tuple[float, float]  # KL, expected reward
+Marks = Mapping[str, Sequence[Point]]
+STAR: Any = {
+    "linestyle": "none",
+    "marker": "*",
+    "color": INK,
+    "markersize": 14,
+    "markeredgecolor": "white",
+    "zorder": 6,
+}
+PLUS: Any = {"linestyle": "none", "marker": "+", "color": INK, "markersize": 10, "markeredgewidth": 1.8, "zorder": 6}
 
 
 def frontier(summary: Json, path: Path) -> Path | None:
     """Exact E r against exact KL: frontier, optimum, reference, each spec's way and its seeds, limits as hollow marks.
 
-    The axis of the KL is that of its square root, along which reward grows about evenly from the reference on.
+    Beside it the same policies by gain share, where the KL is paid for and differences are not lost in the slope. The
+    axes of the KL are those of its square root, along which reward grows about evenly from the reference on.
     """
     exact = summary.get("exact")
     if not exact or not any(row["gain_share"] for row in exact["rows"].values()):
         return None
     look = dict(zip(exact["rows"], looks(list(exact["rows"])), strict=True))
-    shown = [spec for spec in order(exact) if exact["rows"][spec]["gain_share"]]
-    with figure(path, 8.2, max(5.2, 0.24 * (len(shown) + 7) + 1.4)) as drawn:
-        axes = drawn.subplots()
-        marks = {spec: _marks(exact["rows"][spec]) for spec in shown}
-        _limits_of(axes, exact, [point for each in marks.values() for kind in each.values() for point in kind])
-        _background(axes, exact)
-        for spec in shown:
-            _policy(axes, look[spec], exact["rows"][spec], marks[spec])
-        ceilings = sorted({point for each in marks.values() for point in each["ceiling"]})
-        if ceilings:  # all specs of a seed have one reward model
-            axes.plot(*zip(*ceilings, strict=True), **_CEILING)
-        axes.set_xlabel("KL to the reference (nats per completion, axis of the square root)")
-        axes.set_ylabel("expected gold reward")
-        legend(drawn, [look[spec] for spec in shown], _legend(marks, bool(ceilings)))
-        caption(drawn, _explained(exact, [look[s].label for s in shown if _at_optimum(exact["rows"][s])]))
+    marks = {spec: _marks(exact["rows"][spec]) for spec in order(exact) if exact["rows"][spec]["gain_share"]}
+    with figure(path, 11.4, max(4.6, 0.24 * (len(marks) + 6) + 0.7)) as drawn:
+        left, right = drawn.subplots(1, 2)
+        _plane(left, exact, look, marks, lambda point: point[1])
+        left.set_ylabel("expected gold reward")
+        left.set_title("reward", loc="left")
+        _plane(right, exact, look, marks, lambda point: _share(exact, point), LOWEST)
+        right.set_ylabel("gain share")
+        right.set_title("reward less the price of the KL, as gain share", loc="left")
+        for axes in (left, right):
+            axes.set_xlabel("KL to the reference (nats per completion, root axis)")
+        legend(drawn, [look[spec] for spec in marks], _legend(marks))
+        at_optimum = [look[spec].label for spec in marks if _at_optimum(exact["rows"][spec])]
+        caption(drawn, _explained(exact, marks, at_optimum))
     return path
 
 
-_CEILING: Any = {
-    "linestyle": "none", "marker": "v", "markersize": 7, "markerfacecolor": "none", "color": INK, "zorder": 7,
-}  # fmt: skip
-_STAR: Any = {"linestyle": "none", "marker": "*", "color": INK, "markersize": 13, "markeredgecolor": "white", "zorder": 6}
-_PLUS: Any = {"linestyle": "none", "marker": "+", "color": INK, "markersize": 10, "markeredgewidth": 1.8, "zorder": 6}
+def _share(exact: Json, point: Point) -> float:
+    """(E r - beta KL - J of the reference) / (J of the optimum - J of the reference)."""
+    start = float(exact["reference"]["objective"])
+    return (point[1] - float(exact["beta"]) * point[0] - start) / (float(exact["optimum"]["objective"]) - start)
 
 
 def _at_optimum(row: Json) -> bool:
     return row["limit"] is not None and row["limit"]["gain_share"] > AT_OPTIMUM
 
 
-def _marks(row: Json) -> dict[str, list[Point]]:
-    """Where a spec has marks: its ends by seed and their mean, its way, its limit where that is not the optimum."""
-    ways = _ways(row)
+def _marks(row: Json) -> Marks:
+    """Where a spec has marks: its ends by seed and their mean, its limit where that is not the optimum, its ceiling."""
     limit = row["limit"] if row["limit"] is not None and not _at_optimum(row) else None
     return {
         "ends": _pairs(row["kl"], row["expected_reward"]),
         "mean": [(row["kl"]["value"], row["expected_reward"]["value"])],
-        "way": [point for way in ways for point in way],
         "limit": [(limit["kl"], limit["expected_reward"])] if limit else [],
         "ceiling": _pairs(row["ceiling"]["kl"], row["ceiling"]["expected_reward"]) if row["ceiling"] else [],
+        "way": [point for way in _ways(row) for point in way],
     }
 
 
@@ -90,16 +99,72 @@ def _ways(row: Json) -> list[list[Point]]:
     return ways
 
 
-def _limits_of(axes: Axes, exact: Json, points: Sequence[Point]) -> None:
-    """The axes around all marks, the reference and the optimum; the frontier is drawn as far as they reach."""
-    known = [*points, *((exact[end]["kl"], exact[end]["expected_reward"]) for end in ("reference", "optimum"))]
-    right = max(x for x, _ in known) * 1.12
-    low, high = min(y for _, y in known), max(y for _, y in known)
-    room = (high - low) or 1.0
+def _plane(
+    axes: Axes,
+    exact: Json,
+    look: Mapping[str, Look],
+    marks: Mapping[str, Marks],
+    height: Callable[[Point], float],
+    lowest: float = -math.inf,
+) -> None:
+    """All of it at its KL and its `height`; what is below `lowest` is shown as an arrow at the edge."""
+
+    def at(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+        return [x for x, _ in points], [height(point) for point in points]
+
+    best, start = ((exact[end]["kl"], exact[end]["expected_reward"]) for end in ("optimum", "reference"))
+    known = [best, start, *(point for each in marks.values() for kind in each.values() for point in kind)]
+    bottom, top = _window(axes, known, [y for y in at(known)[1] if y >= lowest])
+    x, y = at(_best_possible(exact))
+    axes.fill_between(x, y, max(top, *y), color=GREY, alpha=0.12, linewidth=0, zorder=0)
+    axes.plot(x, y, color=INK, linewidth=1.6, zorder=3)
+    for spec, found in marks.items():
+        colour = look[spec].colour
+        style: Any = {"linestyle": "none", "marker": look[spec].marker, "color": colour}
+        for way in _ways(exact["rows"][spec]):
+            axes.plot(*at(way), color=colour, linestyle=look[spec].line, linewidth=0.9, alpha=0.6, zorder=2)
+        if len(found["ends"]) > 1:
+            axes.plot(*at(found["ends"]), **style, markersize=3.5, alpha=0.75, zorder=4)
+        (kl,), (end,) = at(found["mean"])
+        if end >= lowest:
+            error_bars(axes, look[spec], (kl, end))
+        else:
+            axes.plot(kl, bottom + 0.03 * (top - bottom), linestyle="none", marker=11, markersize=9, color=colour)
+        axes.plot(*at(found["limit"]), **style, markerfacecolor="none", markersize=8, markeredgewidth=1.4, zorder=5.5)
+    axes.plot(*at(_ceilings(marks)), **CEILING)
+    axes.plot(*at([best]), **STAR)
+    axes.plot(*at([start]), **PLUS)
+
+
+def _best_possible(exact: Json) -> list[Point]:
+    """The frontier from the reference through the optimum, smooth: straight pieces would run below it."""
+    ends = [(exact[end]["kl"], exact[end]["expected_reward"]) for end in ("reference", "optimum")]
+    known = sorted({max(0.0, kl): reward for kl, reward in [*exact["frontier"], *ends]}.items())
+    roots, rewards = np.sqrt([kl for kl, _ in known]), [reward for _, reward in known]
+    way = np.linspace(0, roots[-1], 400)
+    return list(zip((way**2).tolist(), PchipInterpolator(roots, rewards)(way).tolist(), strict=True))
+
+
+def _ceilings(marks: Mapping[str, Marks]) -> list[Point]:
+    """All specs of a seed have one reward model."""
+    return sorted({point for each in marks.values() for point in each["ceiling"]})
+
+
+def _window(axes: Axes, points: Sequence[Point], heights: Sequence[float]) -> tuple[float, float]:
+    """Set the axes around these points; the lower and the upper end."""
+    right = max(x for x, _ in points) * 1.12
     axes.set_xscale("function", functions=(_root, np.square))
-    axes.set_xlim(-0.0004 * right, right)
-    axes.set_xticks([tick for tick in TICKS if tick <= right and math.sqrt(tick / right) not in _crowded(right)])
-    axes.set_ylim(low - 0.06 * room, high + 0.14 * room)
+    axes.set_xlim(-0.0006 * right, right)
+    ticks: list[float] = []
+    for tick in TICKS:
+        place = math.sqrt(tick / right)
+        if place <= 1 and (not ticks or place - math.sqrt(ticks[-1] / right) >= ROOM):
+            ticks.append(tick)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    room = (max(heights) - min(heights)) or 1.0
+    bottom, top = min(heights) - 0.06 * room, max(heights) + 0.1 * room
+    axes.set_ylim(bottom, top)
+    return bottom, top
 
 
 def _root(x: ArrayLike) -> NDArray[np.float64]:
@@ -108,63 +173,25 @@ def _root(x: ArrayLike) -> NDArray[np.float64]:
     return found
 
 
-def _crowded(right: float) -> set[float]:
-    """Places of ticks that stand less than 4 % of the axis after the one before."""
-    places, last = set(), -1.0
-    for tick in (tick for tick in TICKS if tick <= right):
-        here = math.sqrt(tick / right)
-        if here - last < 0.04:
-            places.add(here)
-        else:
-            last = here
-    return places
-
-
-def _background(axes: Axes, exact: Json) -> None:
-    """The frontier with what lies above it, lines of equal gain share, the optimum and the reference."""
-    best, start, beta = exact["optimum"], exact["reference"], exact["beta"]
-    ends = [(end["kl"], end["expected_reward"]) for end in (start, best)]
-    points = sorted([*ends, *((kl, reward) for kl, reward in exact["frontier"])])
-    x, y = (np.array(each) for each in zip(*points, strict=True))
-    right, top = axes.get_xlim()[1], axes.get_ylim()[1]
-    axes.fill_between(x, y, max(top, y[-1]), color=GREY, alpha=0.1, linewidth=0, zorder=0)
-    axes.plot(x, y, color=INK, linewidth=1.8, zorder=3)
-    way = np.linspace(0, right, 200)
-    for level in LEVELS:
-        at = start["objective"] + level * (best["objective"] - start["objective"])
-        axes.plot(way, at + beta * way, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
-        # Left of the frontier there is no policy, so no mark is in the way.
-        axes.annotate(f"{level:g}", (0, at), (3, 1), textcoords="offset points", fontsize=7, color=GREY, zorder=1)
-    axes.plot(best["kl"], best["expected_reward"], **_STAR)
-    axes.plot(start["kl"], start["expected_reward"], **_PLUS)
-
-
-def _policy(axes: Axes, look: Look, row: Json, marks: dict[str, list[Point]]) -> None:
-    for way in _ways(row):
-        axes.plot(*zip(*way, strict=True), color=look.colour, linestyle=look.line, linewidth=0.8, alpha=0.55, zorder=2)
-    style: Any = {"linestyle": "none", "marker": look.marker, "color": look.colour}
-    if len(marks["ends"]) > 1:
-        axes.plot(*zip(*marks["ends"], strict=True), **style, markersize=3.5, alpha=0.75, zorder=4)
-    error_bars(axes, look, marks["mean"][0])
-    for at in marks["limit"]:
-        axes.plot(*at, **style, markerfacecolor="white", markersize=7.5, markeredgewidth=1.3, zorder=4.5)
-
-
-def _legend(marks: dict[str, dict[str, list[Point]]], ceilings: bool) -> list[Line2D]:
-    hollow: Any = {"linestyle": "none", "color": GREY, "markersize": 7.5, "markerfacecolor": "white"}
+def _legend(marks: Mapping[str, Marks]) -> list[Line2D]:
     found = [
-        Line2D([], [], color=INK, linewidth=1.8, label="best possible frontier"),
-        Line2D([], [], label="optimum", **_STAR),
-        Line2D([], [], label="reference", **_PLUS),
+        Line2D([], [], color=INK, linewidth=1.6, label="best possible frontier"),
+        Line2D([], [], label="optimum", **STAR),
+        Line2D([], [], label="reference", **PLUS),
     ]
     if any(each["limit"] for each in marks.values()):
-        found.append(Line2D([], [], marker="o", label="hollow: a spec's limit", **hollow))
-    if ceilings:
-        found.append(Line2D([], [], label="best by the reward model", **_CEILING))
-    return [*found, Line2D([], [], color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), label="equal gain share")]
+        hollow: Any = {"linestyle": "none", "marker": "o", "color": GREY, "markersize": 8, "markerfacecolor": "none"}
+        found.append(Line2D([], [], label="hollow: a spec's limit", **hollow))
+    if _ceilings(marks):
+        found.append(Line2D([], [], label="best by the reward model", **CEILING))
+    return found
 
 
-def _explained(exact: Json, at_optimum: Sequence[str]) -> str:
-    said = f"Exact sums, beta = {exact['beta']:g}. No policy lies above the frontier. Large: the mean of the seeds; small: "
-    said += "each seed; thin: its way through training. Dotted: policies of equal gain share."
+def _explained(exact: Json, marks: Mapping[str, Marks], at_optimum: Sequence[str]) -> str:
+    said = (
+        f"Exact sums, beta = {exact['beta']:g}. No policy lies in the grey. Large: the mean of the seeds; small: each "
+    )
+    said += "seed; thin: its way through training."
+    if any(_share(exact, each["mean"][0]) < LOWEST for each in marks.values()):
+        said += " Arrow at the edge: further below."
     return said + (f" The optimum is the limit of {', '.join(at_optimum)}." if at_optimum else "")

@@ -38,7 +38,9 @@ def over_seeds(found: Mapping[int, float], seeds: Sequence[int], unit: str, ends
     }
 
 
-def _interval(values: np.ndarray[tuple[int], np.dtype[np.float64]], ends: Ends) -> tuple[float | None, float | None, str]:
+def _interval(
+    values: np.ndarray[tuple[int], np.dtype[np.float64]], ends: Ends
+) -> tuple[float | None, float | None, str]:
     n, mean = len(values), float(values.mean())
     if n == 1:
         return None, None, "exact for this seed; one seed: no interval"
@@ -60,7 +62,9 @@ def times(seeds: int) -> float:
     return float(scipy.stats.t.ppf((1 + LEVEL) / 2, seeds - 1)) / math.sqrt(seeds)
 
 
-def compare(a: str, b: str, first: Mapping[int, float], second: Mapping[int, float], seeds: Sequence[int]) -> Json | None:
+def compare(
+    a: str, b: str, first: Mapping[int, float], second: Mapping[int, float], seeds: Sequence[int]
+) -> Json | None:
     """`a` minus `b` on the seeds that both have: paired t interval and two-sided p; None where they share no seed.
 
     Of one seed there is the difference and no p. Where every seed shows the same difference t is not defined: p is 1

@@ -29,8 +29,15 @@ FILLS: dict[str, tuple[str, str]] = {
     "both": (COLOURS[2], "xxx"),
     "unknown": ("#BBBBBB", ""),
 }
-_LIMIT: Any = {"linestyle": "none", "marker": "D", "markersize": 6, "markerfacecolor": "none", "color": INK, "zorder": 6}
-_CEILING: Any = {**_LIMIT, "marker": "v", "markersize": 7}
+LIMIT: Any = {
+    "linestyle": "none",
+    "marker": "D",
+    "markersize": 5.5,
+    "markerfacecolor": "none",
+    "color": INK,
+    "zorder": 6,
+}
+CEILING: Any = {**LIMIT, "marker": "v", "markersize": 6.5}
 
 
 def shares(summary: Json, path: Path) -> Path | None:
@@ -91,7 +98,9 @@ def _values(row: Json) -> list[float]:
 def _share(axes: Axes, look: Look, place: int, row: Json) -> None:
     share = row["gain_share"]
     if not share:
-        axes.annotate("no value", (0.02, place), xycoords=("axes fraction", "data"), color=GREY, va="center", fontsize=8)
+        axes.annotate(
+            "no value", (0.02, place), xycoords=("axes fraction", "data"), color=GREY, va="center", fontsize=8
+        )
         return
     beyond = []
     if share["value"] >= LOWEST:
@@ -104,9 +113,9 @@ def _share(axes: Axes, look: Look, place: int, row: Json) -> None:
         axes.plot(seeds, [place + 0.27] * len(seeds), **style)
     ceiling = row["ceiling"]["gain_share"]["value"] if row["ceiling"] else None
     limit = row["limit"]["gain_share"] if row["limit"] else None
-    for value, mark, name in ((ceiling, _CEILING, "reward model"), (limit, _LIMIT, "limit")):
+    for value, mark, name in ((ceiling, CEILING, "reward model"), (limit, LIMIT, "limit")):
         if value is not None and value >= LOWEST:
-            axes.plot(value, place, **mark)
+            axes.plot(value, place - 0.26, **mark)
         elif value is not None:
             beyond.append(f"{name} {number(value, 2)}")
     if beyond:
@@ -147,9 +156,9 @@ def _handles(rows: Sequence[Json], parts: Sequence[str]) -> list[Line2D | Patch]
     if any(row["gain_share"] and row["gain_share"]["n"] > 1 for row in rows):
         found.append(Line2D([], [], marker="|", markersize=7, label="a seed", **dot))
     if any(row["limit"] for row in rows):
-        found.append(Line2D([], [], label="limit", **_LIMIT))
+        found.append(Line2D([], [], label="limit", **LIMIT))
     if any(row["ceiling"] for row in rows):
-        found.append(Line2D([], [], label="best by the reward model", **_CEILING))
+        found.append(Line2D([], [], label="best by the reward model", **CEILING))
     found += [
         Patch(facecolor=FILLS[name][0], hatch=FILLS[name][1], edgecolor="white", label=PARTS[name].split(":")[0])
         for name in parts
@@ -158,7 +167,9 @@ def _handles(rows: Sequence[Json], parts: Sequence[str]) -> list[Line2D | Patch]
 
 
 def _explained(exact: Json, rows: Sequence[Json]) -> str:
-    said = "Exact sums. Bars: 95 %, t over seeds. " if len(exact["seeds"]) > 1 else "Exact sums; one seed: no intervals. "
+    said = (
+        "Exact sums. Bars: 95 %, t over seeds. " if len(exact["seeds"]) > 1 else "Exact sums; one seed: no intervals. "
+    )
     said += "Limit: where the objective tends with unlimited data and steps; with a reward model, what is best by it."
     if any(part["value"] < 0 for row in rows for part in _parts(row)):
         said += " Left of 0: the policy is better than what its training was heading for."

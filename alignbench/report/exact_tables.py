@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from ..results import Json
@@ -10,6 +11,7 @@ from .exact_words import difference_lines, marked, note_lines, order, rest_lines
 from .tables import Cell, Column, Table
 from .text import brackets, number
 
+BRIEF = 6  # lines of pairs on the terminal
 DIFFERENCES = "differences in gain share"
 OPTIMUM, REFERENCE = "optimum", "reference"
 # The columns of losses, and which parts stand in each: at most one of a row.
@@ -34,6 +36,17 @@ def build(summaries: Sequence[Json]) -> Table:
         sections.append((f"{prefix}notes on the exact figures", note_lines(exact)))
     columns = _columns([summary["exact"] for summary in shown])
     return Table(columns, [[column.cell(row) for column in columns] for row in rows], [s for s in sections if s[1]])
+
+
+def brief(table: Table) -> Table:
+    """The table without the lines of every pair, for where the sampled one has to be seen as well."""
+    sections = []
+    for heading, lines in table.sections:
+        whole = not heading.endswith(DIFFERENCES) or len(lines) <= BRIEF
+        sections.append(
+            (heading, lines if whole else [f"{len(lines)} pairs of specs: in exact.md, and who beats whom above"])
+        )
+    return replace(table, sections=sections)
 
 
 def _rows(exact: Json, run: str | None) -> list[Json]:

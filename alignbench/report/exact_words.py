@@ -56,7 +56,9 @@ def _of_seeds(exact: Json, known: Sequence[str]) -> str:
 
 
 def _differences(exact: Json, known: Sequence[str]) -> list[str]:
-    tested = {frozenset((each["a"], each["b"])): each["p_holm"] for each in exact["comparisons"] if each["p"] is not None}
+    tested = {
+        frozenset((each["a"], each["b"])): each["p_holm"] for each in exact["comparisons"] if each["p"] is not None
+    }
     if not tested:
         return ["No difference was tested: that takes two seeds of both specs."]
     won = {spec: beaten(exact, spec, known) for spec in known}
@@ -72,7 +74,11 @@ def _of_the_best(known: Sequence[str], won: Mapping[str, list[str]], tested: Map
     p = at_least([tested[frozenset((best, spec))] for spec in even]) if even else ""
     others = listed(even, "or") if len(even) < SHORT else f"{counted(len(even))} of them"
     said = [f"beats {counted(len(won[best]))} of the {counted(len(known) - 1)} others"] if won[best] else []
-    said += [f"cannot be told apart from {others if won[best] or len(even) < SHORT else counted(len(even))}{p}"] if even else []
+    said += (
+        [f"cannot be told apart from {others if won[best] or len(even) < SHORT else counted(len(even))}{p}"]
+        if even
+        else []
+    )
     said = said or ["was tested against no other"]
     differ = f"{count} of {len(tested)} pairs of specs differ" if count != 1 else f"one of {len(tested)} pairs differs"
     return f"{best} {' and '.join(said)}; {differ}."
@@ -92,7 +98,9 @@ def beaten(exact: Json, spec: str, known: Sequence[str]) -> list[str]:
 def _below(exact: Json, known: Sequence[str]) -> list[str]:
     """The policies that are worse than doing nothing, where their interval says so too."""
     shares = {spec: exact["rows"][spec]["gain_share"] for spec in known}
-    below = [spec for spec, share in shares.items() if share["value"] < 0 and (share["high"] is None or share["high"] < 0)]
+    below = [
+        spec for spec, share in shares.items() if share["value"] < 0 and (share["high"] is None or share["high"] < 0)
+    ]
     if not below:
         return []
     what = "a share below 0: it is worth less than the reference, its KL paid for"
@@ -126,7 +134,9 @@ def _basis(exact: Json) -> str:
 
 def _condition(exact: Json) -> str:
     """What is exact, what is estimated, and how far an interval of few seeds goes."""
-    sums = f"Expectations are sums over all {exact['completions']:,} completions of each of {exact['prompts']} prompts: "
+    sums = (
+        f"Expectations are sums over all {exact['completions']:,} completions of each of {exact['prompts']} prompts: "
+    )
     on = "on this world, this starting model and this draw of the data"
     seeds = exact["seeds"]
     if len(seeds) == 1:
@@ -136,8 +146,8 @@ def _condition(exact: Json) -> str:
     fewest = min((len(row["seeds"]) for row in exact["rows"].values() if len(row["seeds"]) > 1), default=0)
     if fewest == 2:
         said += (
-            f" The interval of two seeds reaches {times(2):.1f} standard deviations, 6.4 times the distance of the two, "
-            f"to either side: it shows little but that there were two."
+            f" The interval of two seeds reaches {times(2):.1f} standard deviations, 6.4 times the distance of the "
+            f"two, to either side: it shows little but that there were two."
         )
     return said
 
@@ -154,8 +164,8 @@ def rest_lines(exact: Json) -> list[str]:
             lines.append(f"{spec}: {rest} {PARTS['unknown']}" if alone else f"{spec}: {rest} = {parts}")
     if any(part["value"] < 0 for row in exact["rows"].values() if row["loss"] for part in row["loss"]["parts"]):
         lines.append(
-            "a negative part: the policy is better than the one that its training was heading for; stopping short of it "
-            "made up for some of what the part before it lost"
+            "a negative part: the policy is better than the one that its training was heading for; stopping short of "
+            "it made up for some of what the part before it lost"
         )
     return lines
 
@@ -188,4 +198,7 @@ def marked(exact: Json) -> tuple[dict[str, Json], list[str]]:
 
 def note_lines(exact: Json) -> list[str]:
     """What the figures are conditional on, and the holes with their reasons."""
-    return [exact["conditional_on"], *(f"{spec}: {row['reason']}" for spec, row in exact["rows"].items() if row["reason"])]
+    return [
+        exact["conditional_on"],
+        *(f"{spec}: {row['reason']}" for spec, row in exact["rows"].items() if row["reason"]),
+    ]

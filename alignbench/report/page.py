@@ -12,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..results import Json
+from .exact_page import PLOTS as EXACT
+from .exact_page import exact_part
 from .marks import mark_lines
 from .page_glossary import explained
 from .page_grids import build_grids, left_open
@@ -30,12 +32,15 @@ TEMPLATES = Path(__file__).parent / "templates"
 def write_page(summary: Json, table: Table, plots: Sequence[Path], shown: Json) -> str:
     """The page; every string is shown as text, whatever it holds. `shown` are the samples, from `examples`."""
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    figures = [read_figure(path, summary) for path in plots]
     page = environment().get_template("report.html").render(
         summary=summary,
         table=table,
         grids=build_grids(summary),
         left_open=left_open(summary),
-        figures=[read_figure(path, summary) for path in plots],
+        exact=exact_part(summary),
+        exact_figures=[figure for figure in figures if figure.name in EXACT],
+        figures=[figure for figure in figures if figure.name not in EXACT],
         samples=shown,
         glossary=explained(table.columns),
         marks=mark_lines(summary),

@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ..results import Json
+from . import exact_growth, exact_tables
 from .tables import Table, build
 from .text import plain, shorten
 
@@ -26,7 +27,16 @@ def print_table(summary: Json, console: Console) -> None:
     Everything goes through `Text`, which knows no markup, and `plain`, which shows control characters instead of
     sending them: a spec cannot colour, move or clear the terminal.
     """
-    table = build(summary.get("runs") or [summary])
+    runs = summary.get("runs") or [summary]
+    if "exact_growth" in summary:
+        _print(exact_growth.build(summary["exact_growth"]), console)
+    if any("exact" in run for run in runs):  # what is exact comes first
+        _print(exact_tables.brief(exact_tables.build(runs)), console)
+        console.print(Text("on samples", style="bold"))
+    _print(build(runs), console)
+
+
+def _print(table: Table, console: Console) -> None:
     width = min(console.width, WIDTH)
     for grid in _grids(table, width):
         console.print(grid, width=width)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alignbench import Completions, Prompts, Tokens, Training
+from alignbench.batch import Batch
 from alignbench.engine import Budget, LocalEngine, Sources
 from alignbench.logprobs import LanguageModel, Path
 from alignbench.models import Policy
@@ -24,9 +25,9 @@ from .world import Answer
 class Engine(LocalEngine):
     """An engine whose sampler gives what it is told to: the other side must meet the same samples."""
 
-    def sample(self, prompts: Prompts, n: int = 1) -> Completions:
+    def sample(self, prompts: Prompts, n: int = 1, greedy: bool = False) -> Completions:
         drawn = [row for prompt in prompts.tokens for row in self._of(prompt)[:n]]
-        assert len(drawn) == n * len(prompts), "more samples are asked for than there are"
+        assert len(drawn) == n * len(prompts) and not greedy, "the world has no such samples"
         return Completions.from_rows(drawn, self)
 
     def _of(self, prompt: Tokens) -> list[Tokens]:
@@ -51,32 +52,43 @@ def engine(data: Dataset, batch_size: int) -> Engine:
     return Engine(language_model("policy"), sources, Training(batch_size=batch_size), Budget(10**6), seed=0)
 
 
-def offline(spec: str, data: Dataset) -> Answer:
+def offline(spec: str, data: Dataset, served_at_reference: bool = False) -> Answer:
     """The whole of the data as one batch."""
     objective = create(spec)
-    labelled = "labels" in objective.needs
-    made = engine(data, len(data.as_labelled()) if labelled else len(data.pairs))
-    return _answer(objective, made, moved=False)
+    return _answer(objective, _whole(objective, data), "reference" if served_at_reference else "policy", "policy")[1]
 
 
-def online(spec: str) -> Answer:
-    """One batch of samples, met after the policy has moved on."""
+def batch(spec: str, data: Dataset) -> Batch:
+    """That batch, unread."""
+    objective = create(spec)
+    served: Batch = next(objective.batches(_whole(objective, data)))
+    return served
+
+
+def _whole(objective: Any, data: Dataset) -> Engine:
+    return engine(data, len(data.as_labelled()) if "labels" in objective.needs else len(data.pairs))
+
+
+def online(spec: str, moved: bool) -> tuple[Batch, Answer]:
+    """One batch of samples, met after the policy has moved on, or before."""
     prompts = {row.prompt: row for row in world.samples()}
     data = small.of_pairs([(row, row) for row in prompts.values()])
-    return _answer(create(spec), engine(data, len(prompts)), moved=True)
+    return _answer(create(spec), engine(data, len(prompts)), "policy", "moved" if moved else "policy")
 
 
-def _answer(objective: Any, made: Engine, moved: bool) -> Answer:
+def _answer(objective: Any, made: Engine, served: str, met: str) -> tuple[Batch, Answer]:
+    """The gradient of one batch: served by a policy with some weights, met by it with others."""
     model = made.model.policy.model
+    made.model.into_grad = True  # as the training loop has it
     made.head = objective.init(made)
     if objective.trains == "reward":
         made.head.load_state_dict({"weight": world.head()})
+    model.load_state_dict(world.weights(served))
     with torch.no_grad():
         batch = next(objective.batches(made))
-    if moved:
-        model.load_state_dict(world.weights("moved"))
+    model.load_state_dict(world.weights(met))
     loss, _ = accumulate(objective, batch, made)
     gradient = {name: given.grad for name, given in model.named_parameters() if given.grad is not None}
     if objective.trains == "reward":
         gradient["score.weight"] = made.head.weight.grad
-    return Answer(loss, gradient)
+    return batch, Answer(loss, gradient)

@@ -47,13 +47,13 @@ def offline(kind: str, data: Dataset, scratch: Path, same_mismatched: bool = Fal
 
 
 def online(
-    kind: str, scratch: Path, penalty: float = 0.0, met: Experience | None = None, **settings: Any
+    kind: str, scratch: Path, moved: bool, penalty: float = 1.0, met: Experience | None = None, **settings: Any
 ) -> Answer:
-    """One batch of samples, sampled by the policy, met after it has moved on.
+    """One batch of samples, sampled by the policy, met after it has `moved` on, or before.
 
-    Only the sampler is exchanged, for one that gives the world's samples. Where TRL has no `penalty` for a completion
-    without an end, its reward function takes it off. With `met`, its completions and its `advantages [B, T]` take the
-    place of TRL's own.
+    Only the sampler is exchanged, for one that gives the world's samples. TRL has no `penalty` for a completion without
+    an end, so its reward function takes it off. With `met`, its completions and its `advantages [B, T]` take the place
+    of TRL's own.
     """
     rows = world.samples() if met is None else met.completions.tokens
     each = world.SAMPLES if met is None else 1
@@ -65,7 +65,7 @@ def online(
 
     given = [{"prompt": world.text(row.prompt)} for row in rows]
     # More than one step on a batch of samples: else TRL takes the policy of now for the one that sampled.
-    several = {"num_generations": max(each, 2), "num_iterations": 2, "max_completion_length": 10}
+    several = {"num_generations": max(each, 2), "num_iterations": 2}
     trainer = _trainer(kind, given, scratch, len(rows), reward_funcs=reward, **several, **settings)
     trainer.current_gradient_accumulation_steps = 1  # the loop of training sets it
     drawn = [list(row.completion) for row in rows]
@@ -74,13 +74,13 @@ def online(
     assert sorted(_sampled(inputs)) == sorted(row.prompt + row.completion for row in rows), "TRL reads other tokens"
     if met is not None:
         inputs["advantages"] = met.advantages
-    trainer.model.load_state_dict(world.weights("moved"))
+    trainer.model.load_state_dict(world.weights("moved" if moved else "policy"))
     loss = trainer.compute_loss(trainer.model, inputs)
     loss.backward()
     return _answer(loss, trainer)
 
 
-def online_pairs(scratch: Path, **settings: Any) -> Answer:
+def online_pairs(scratch: Path, moved: bool, **settings: Any) -> Answer:
     """The step of the trainer that draws two completions of each prompt and ranks them by their reward."""
     rows = world.samples()
     first, second = rows[0 :: world.SAMPLES], rows[1 :: world.SAMPLES]
@@ -94,7 +94,7 @@ def online_pairs(scratch: Path, **settings: Any) -> Answer:
     prompts = [list(row.prompt) for row in (*first, *second)]
     completions = [list(row.completion) for row in (*first, *second)]
     trainer._generate = lambda *_: (*_padded(prompts, "left"), *_padded(completions, "right"), None)
-    trainer.model.load_state_dict(world.weights("moved"))
+    trainer.model.load_state_dict(world.weights("moved" if moved else "policy"))
     loss = trainer.training_step(trainer.model, {"prompt": [row["prompt"] for row in given]})
     return _answer(loss, trainer)
 

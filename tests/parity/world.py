@@ -33,19 +33,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class Off:
-    """How far two answers are apart: the loss relative to TRL's, the gradient relative to its largest entry."""
+    """How far two answers are apart: the loss relative to TRL's, the gradient relative to its largest entry.
+
+    The loss counts as not off where it is not compared.
+    """
 
     loss: float
     gradient: float
 
     @classmethod
-    def between(cls, ours: Answer, theirs: Answer) -> Off:
+    def between(cls, ours: Answer, theirs: Answer, gradient_only: bool = False) -> Off:
         assert ours.gradient.keys() == theirs.gradient.keys(), "the two sides train other parameters"
         names = sorted(theirs.gradient)
         mine, other = ours.flat(names), theirs.flat(names)
         assert other.abs().max() > 1e-4, "a gradient of zero would agree with nearly anything"
         return cls(
-            abs(ours.loss - theirs.loss) / max(abs(theirs.loss), 1e-2),
+            0.0 if gradient_only else abs(ours.loss - theirs.loss) / max(abs(theirs.loss), 1e-2),
             float((mine - other).abs().max() / other.abs().max()),
         )
 
@@ -83,11 +86,12 @@ def classifier() -> Any:
     config = small.FAMILIES["llama"]()
     config.num_labels = 1
     made = hf.LlamaForSequenceClassification(config)
-    made.load_state_dict({**{k: v for k, v in weights("policy").items() if k != "lm_head.weight"}, "score.weight": head()})
+    trunk = {name: value for name, value in weights("policy").items() if name != "lm_head.weight"}
+    made.load_state_dict({**trunk, "score.weight": head()})
     return made
 
 
-DATA = ("pairs", "one pair", "equal lengths", "no prompt, equal lengths")
+DATA = ("pairs", "one pair", "equal lengths", "no prompt", "no prompt, equal lengths")
 
 
 @lru_cache
