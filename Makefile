@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # the tests of a file, and with them what they share, mostly stay together. Without this, pytest runs in one process.
 WORKERS := -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: run test parity clean
+.PHONY: run test types tests parity clean
 
 run: $(VENV)/.installed
 	$(BIN)/alignbench run --objectives dpo,kto,ppo
@@ -19,7 +19,12 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+types:
 	$(BIN)/mypy --strict
+
+tests:
 	$(BIN)/python -m pytest $(WORKERS)
 
 parity: $(VENV)/.installed-parity

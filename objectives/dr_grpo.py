@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,9 +25,16 @@ class DrGRPO(Grouped):
     The authors' code divides this sum by a constant, the longest length that is sampled; the formula has none, and nor
     has this: it would only scale the learning rate. The paper sets beta = 0, for rewards that cannot be exploited; a
     reward model can, so GRPO's beta is kept here.
+
+    Its limit is not the optimum of E r - beta KL: the mean gradient of k3 is that of KL(pi_ref || pi), and the mean of
+    a group holds the sample's own reward. It stops where, with Q the expected reward after a token, V the mean of Q
+    under pi and b = beta n / (n - 1), at every prefix pi = pi_ref b / (b + V - Q).
     """
 
     paper = "arXiv:2503.20783, section 3.2, 'Dr. GRPO'"
+    known_failures: ClassVar[Mapping[str, str]] = {
+        "policy_gradient": "the mean of a group holds the sample's own reward, which scales the gradient by (n - 1) / n"
+    }
 
     def advantages(self, rewards: Tensor) -> Tensor:  # [P, n]
         return rewards - rewards.mean(1, keepdim=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class PPO(Online):
     """
 
     paper = "arXiv:1707.06347, eq. 7 and 9; GAE arXiv:1506.02438, eq. 16; in language models arXiv:2203.02155, eq. 2"
+    known_failures: ClassVar[Mapping[str, str]] = {"composition": "advantages are whitened over the whole rollout"}
     beta: NonNegative = 0.05
     gamma: Fraction = 1.0
     lam: Fraction = 0.95

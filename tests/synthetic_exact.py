@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from alignbench.exact import ExactWorld
+from alignbench.report.exact import exact_figures
+from alignbench.report.exact_words import words
+from alignbench.report.store import read_store
 from alignbench.results import read_json, write_json
 
 from .synthetic import Synthetic, cell_folder
@@ -93,6 +96,13 @@ def write_exact(folder: Path, what: Synthetic, exact: Exact) -> Path:
             entry["needs"] = ["gold" if gold else "reward", "reference", "sampling"]
     write_json(folder / "run.json", run)
     return folder
+
+
+def exact_of(folder: Path) -> Json:
+    """The exact part of a folder's summary, without what judges say."""
+    found = exact_figures(read_store(folder))
+    assert found is not None
+    return found | words(found)
 
 
 def _cell(world: ExactWorld, exact: Exact, spec: str, position: int, seed: int) -> Json:

@@ -129,7 +129,25 @@ GRPO = [
     mutant("grpo", "advantages of the other sign", ("(rewards - rewards.mean(1, keepdim=True))", "(rewards.mean(1, keepdim=True) - rewards)")),
 ]  # fmt: skip
 
-MUTANTS = [*DPO, *IPO, *KTO, *ORPO, *SIMPO, *RLOO, *GRPO]
+PPO = [
+    other("ppo", "min for max", ("torch.maximum(-batch.advantages * rho", "torch.minimum(-batch.advantages * rho")),
+    mutant("ppo", "the sign is wrong", ("return clipped(batch, self.clip)", "return -clipped(batch, self.clip)")),
+    mutant("ppo", "a value loss over the padded width", ("self.value_coef * self._value_loss(batch)\n", "self.value_coef * self._value_loss(batch).mean(-1, keepdim=True)\n")),
+    mutant("ppo", "advantages are normalised over padding", ("real = values[mask]", "real = values.flatten()")),
+    mutant("ppo", "the score on the last column", ("samples.length[:, None] - 1", "torch.full_like(samples.length[:, None], samples.mask.shape[1] - 1)")),
+    mutant("ppo", "the KL is left out", ("-self.beta * (samples.logps - samples.ref_logps) * samples.mask", "torch.zeros_like(samples.logps)")),
+    mutant("ppo", "the score is left out", ("scores[:, None].to(rewards.dtype))", "0 * scores[:, None].to(rewards.dtype))")),
+    mutant("ppo", "the ratio has no gradient", ("rho = bounded_exp(log_rho(batch))", "rho = bounded_exp(log_rho(batch)).detach()")),
+    mutant("ppo", "the ratio is upside down", ("batch.completions.logps - batch.old_logps", "batch.old_logps - batch.completions.logps")),
+    mutant("ppo", "a gradient into the old log-probs", ("batch.completions.logps - batch.old_logps", "batch.completions.logps.detach() - batch.old_logps")),
+    mutant("ppo", "GAE without lambda", ("self.gamma * self.lam * running", "self.gamma * running")),
+    mutant("ppo", "the values are not clipped", ("torch.maximum((values - batch.returns) ** 2, (near - batch.returns) ** 2)", "(values - batch.returns) ** 2")),
+    mutant("ppo", "values are not learned", ("* self._value_loss(batch)\n", "* self._value_loss(batch).detach()\n")),
+    mutant("ppo", "GAE runs through the padding", ("torch.where(mask[:, t], delta + self.gamma * self.lam * running, 0.0)", "delta + 1.0 + self.gamma * self.lam * running")),
+    mutant("ppo", "the rollout is not scored by the reference", ("samples.logps - samples.ref_logps", "samples.logps - samples.logps")),
+]  # fmt: skip
+
+MUTANTS = [*PPO, *DPO, *IPO, *KTO, *ORPO, *SIMPO, *RLOO, *GRPO]
 
 
 def source_of(name: str) -> str:

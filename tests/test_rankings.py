@@ -139,10 +139,11 @@ def test_of_equally_good_completions_the_first_is_kept_and_of_equal_texts_the_be
     )
     reason = "no two of them differ in text and in how good they are"
     assert found.skipped == (Skipped(2, "completions", reason), Skipped(3, "completions", reason))
-    assert found.remarks == (
-        f"skipped 2 of 4 records: line 2 (completions: {reason}), line 3 (completions: {reason})",
+    records, completions = found.remarks
+    assert records == f"skipped 2 of 4 records: line 2 (completions: {reason}), line 3 (completions: {reason})"
+    assert completions == (
         "skipped 3 of 7 completions of the other records: line 1 (completions[2]: as good as completions[0]), "
-        "line 1 (completions[3]: as good as completions[0]), line 1 (completions[4]: the text of completions[1])",
+        "line 1 (completions[3]: as good as completions[0]), line 1 (completions[4]: the text of completions[1])"
     )
 
 
@@ -257,7 +258,8 @@ def test_pairs_and_labels_are_of_the_same_completions() -> None:
     assert found.pairs_of == (range(2), range(2, 3))
     assert found.leaders == (first[0], second[0])
     labels = dict(found.as_labelled())
-    assert labels == {first[0]: True, first[4]: False, first[1]: True, first[3]: False, second[0]: True, second[1]: False}
+    assert {row for row, good in labels.items() if good} == {first[0], first[1], second[0]}
+    assert {row for row, good in labels.items() if not good} == {first[4], first[3], second[1]}
     assert found.completions == (*first, *second)
     assert set(found.completions) - set(labels) == {first[2]}, "the middle one has neither pair nor label"
     assert len(found.prompts) == 2
@@ -325,9 +327,21 @@ def test_evaluation_data_must_be_lists_as_well(tmp_path: Path) -> None:
 
 
 def test_lists_come_back_from_the_data_stage(tmp_path: Path) -> None:
-    records = [ranking("x", "a", "b", "c"), ranking(HI, "d", "e", line=4)]
+    records = [ranking("x", "a", "b", "c", "d", "e"), ranking(HI, "d", "e", line=4)]
     write_jsonl(tmp_path / "train.jsonl", [as_row(record) for record in records])
     rows = read_jsonl(tmp_path / "train.jsonl")
     assert from_rows(rows) == records
-    assert judged_pairs(records) == [record.ends for record in records]
-    assert [judged_sides(row) for row in rows] == [(r.completions[0], r.completions[-1]) for r in records]
+    best_and_worst = [(r.completions[0], r.completions[-1]) for r in records]
+    assert [(pair.chosen, pair.rejected) for pair in judged_pairs(records)] == best_and_worst
+    assert [judged_sides(row) for row in rows] == best_and_worst
+
+
+def test_a_speed_comparison_reads_the_pairs_of_lists(tmp_path: Path) -> None:
+    from alignbench.speed.prepare import _records
+    from alignbench.speed.settings import resolve
+
+    (tmp_path / "a.jsonl").write_bytes(
+        lines({"prompt": "x", "completions": ["a", "b", "c", "d", "e"], "ranking": [1, 2, 3, 4, 5]})
+    )
+    found = _records(resolve("dpo", data=str(tmp_path / "a.jsonl"), against="plain"))
+    assert set(found) == set(ranking("x", "a", "b", "c", "d", "e").pairs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
@@ -150,7 +150,7 @@ def test_the_learning_rate_falls_at_every_step_within_a_list_too() -> None:
     steps = list(train(engine(data, budget=16, batch_size=1, warmup_steps=0), create("dpo")))
     rates = [step.learning_rate for step in steps]
     assert len(rates) == 8
-    gaps = [a - b for a, b in zip(rates[:-1], rates[1:], strict=True)]
+    gaps = [a - b for a, b in pairwise(rates)]
     assert gaps == pytest.approx([rates[0] / 8] * 7)
 
 

@@ -38,6 +38,14 @@ def declared(subject: Subject) -> None:
         raise Failed(f"`needs` is {objective.needs!r}: it must be a frozenset of some of {', '.join(sorted(NEEDS))}.")
     if objective.trains not in ("policy", "reward"):
         raise Failed(f"`trains` is {objective.trains!r}: it must be 'policy' or 'reward'.")
+    _for_the_kit(objective)
+    _fields(cls)
+    if subject.spec is not None and pickle.loads(pickle.dumps(subject.spec)) != subject.spec:  # noqa: S301
+        raise Failed("it does not come back the same from its spec: let `__post_init__` change no field that is given.")
+
+
+def _for_the_kit(objective: Objective[Any]) -> None:
+    """What the class says to these checks."""
     for kind, move in objective.moves.items():
         if move not in typing.get_args(Move):
             raise Failed(f"`moves` says {move!r} of {kind}: it must be up, down or any.")
@@ -46,18 +54,14 @@ def declared(subject: Subject) -> None:
     for name, reason in objective.known_failures.items():
         if not isinstance(reason, str) or not reason.strip():
             raise Failed(f"`known_failures` gives no reason for {name!r}: say in a few words why it cannot pass.")
+
+
+def _fields(cls: Any) -> None:
+    """Each has a default, and refuses values of another type or beyond its declared range with an `InputError`."""
+    hints = typing.get_type_hints(cls, include_extras=True)
     for field in fields(cls):
         if field.default is MISSING and field.default_factory is MISSING:
             raise Failed(f"the field {field.name} has no default: give it the paper's value.")
-    _ranges(cls)
-    if subject.spec is not None and pickle.loads(pickle.dumps(subject.spec)) != subject.spec:  # noqa: S301
-        raise Failed("it does not come back the same from its spec: let `__post_init__` change no field that is given.")
-
-
-def _ranges(cls: type[Objective[Any]]) -> None:
-    """Values of another type and beyond a declared range are refused with an `InputError`."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    for field in fields(cls):
         if not field.init:
             continue
         marks = [mark for mark in typing.get_args(hints[field.name]) if isinstance(mark, Range)]
@@ -82,7 +86,9 @@ def documented(subject: Subject) -> None:
     if len(first) > LONG:
         raise Failed(f"the first line of the docstring has {len(first)} characters, lists show {LONG}: shorten it.")
     if not first.rstrip().endswith((".", ":")):
-        raise Failed("the first line of the docstring is not a whole sentence: end it with a full stop, then go on below.")
+        raise Failed(
+            "the first line of the docstring is not a whole sentence: end it with a full stop, then go on below."
+        )
     if not re.search(r"\b(log|sigmoid|max|min|exp|sum|mean)\b|[=^]|\w\(", first + rest):
         raise Failed("the docstring gives no formula: write the loss of an item as it is computed.")
 
@@ -95,10 +101,10 @@ def example(subject: Subject) -> None:
     batch, expected = worked
     if len(batch) < 2:
         raise Failed(f"`example` holds {len(batch)} item: give two or more, so that they cannot be mixed up unseen.")
-    loss = subject.default.loss(batch)
+    loss = subject.default.loss(batch).detach()
     if tuple(loss.shape) != tuple(expected.shape):
         raise Failed(f"the loss of `example` is {list(loss.shape)}, worked out by hand {list(expected.shape)}.")
-    error = (loss.detach() - expected).abs()
+    error = (loss - expected).abs()
     if not float(error.max()) <= 1e-5 * (1 + float(expected.abs().max())):
         where = int(error.flatten().argmax())
         found, by_hand = float(loss.flatten()[where]), float(expected.flatten()[where])

@@ -40,8 +40,8 @@ def direction(subject: Subject) -> None:
         if wrong:
             raise Failed(
                 f"a step down the loss moves the {what} of {kind} completions {'down' if sign > 0 else 'up'} in "
-                f"{len(wrong)} of {len(steps)} cases (gradient {short(-wrong[0])}): it must go {want}; look for a wrong "
-                f"sign or swapped sides, or declare `moves`."
+                f"{len(wrong)} of {len(steps)} cases (gradient {short(-wrong[0])}): it must go {want}; look for a "
+                f"wrong sign or swapped sides, or declare `moves`."
             )
 
 
@@ -113,7 +113,7 @@ def frozen_inputs(subject: Subject) -> None:
         for name, tensor in tensors(batch).items():
             if tensor.requires_grad:
                 raise Failed(f"`{name}` of the batch carries a gradient: `batches` must compute it without one.")
-        served.look(batch).masked.sum().backward()  # type: ignore[no-untyped-call]
+        served.look(batch).masked.sum().backward()
     for leaves in served.engine.table.leaves.values():
         if leaves.ref_logps.grad is not None and bool(leaves.ref_logps.grad.any()):
             raise Failed("the reference gets a gradient: read it by `ref_logps` or `log_ratio`, which have none.")
@@ -137,5 +137,3 @@ def completions_of(batch: Any) -> list[Completions]:
     if isinstance(batch, Labelled | Ranked | Experience):
         return [batch.completions]
     return [batch] if isinstance(batch, Completions) else []
-
-

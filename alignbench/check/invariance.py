@@ -123,7 +123,9 @@ def deterministic(subject: Subject) -> None:
         names = ("a second look at the same batch", "a second run over the same data")
         for name, loss in zip(names, losses[1:], strict=True):
             if not torch.equal(losses[0], loss):
-                raise Failed(f"{name} gives another loss: draw only from `engine.generator`, and keep state in `batches`.")
+                raise Failed(
+                    f"{name} gives another loss: draw only from `engine.generator`, and keep state in `batches`."
+                )
 
 
 def pure(subject: Subject) -> None:
@@ -184,5 +186,3 @@ def _same(expected: list[Tensor], found: list[Tensor], how: str, advice: str) ->
         if not error <= TOLERANCE * (largest + 1e-3):
             values = f"{short(float(a.detach().mean()))} becomes {short(float(b.detach().mean()))}"
             raise Failed(f"the loss of item {number} is another {how} ({values}): {advice}.")
-
-

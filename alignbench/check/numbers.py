@@ -23,7 +23,9 @@ def shape(subject: Subject) -> None:
         if loss.dtype != torch.float32:
             raise Failed(f"`loss` returns {loss.dtype} where the log-probs are float32: keep their dtype.")
         if not loss.requires_grad:
-            raise Failed("`loss` returns a tensor without a gradient: compute it from `logps`, and detach no part of it.")
+            raise Failed(
+                "`loss` returns a tensor without a gradient: compute it from `logps`, and detach no part of it."
+            )
 
 
 def finite(subject: Subject) -> None:
@@ -34,7 +36,7 @@ def finite(subject: Subject) -> None:
             looked = served.look(batch)
             for number, item in enumerate(looked.items):
                 if not bool(torch.isfinite(item).all()):
-                    bad = float(item[~torch.isfinite(item)][0])
+                    bad = float(item[~torch.isfinite(item)].detach()[0])
                     raise Failed(f"the loss is {bad} {point.name}{_where(served, looked.part, number)}: {_HINT}")
             gradients = served.gradients(looked)
             for number, rows in enumerate(looked.part.rows):
@@ -56,9 +58,11 @@ def _where(served: Served, part: object, number: int) -> str:
     texts = []
     for row in part.rows[number]:  # type: ignore[attr-defined]
         leaves = served.engine.table[row]
-        old = f", {short(float(leaves.logps.sum()))} when sampled" if isinstance(part, Experience) else ""
+        old = f", {short(float(leaves.logps.detach().sum()))} when sampled" if isinstance(part, Experience) else ""
         now = leaves.moved if isinstance(part, Experience) else leaves.logps
-        texts.append(f"log-prob {short(float(now.sum()))}{old}, reference {short(float(leaves.ref_logps.sum()))}")
+        texts.append(
+            f"log-prob {short(float(now.detach().sum()))}{old}, reference {short(float(leaves.ref_logps.sum()))}"
+        )
     return f" (a completion of {'; another of '.join(texts[:2])})"
 
 
@@ -86,7 +90,9 @@ def gradcheck(subject: Subject) -> None:
         with Constants() as constants:
             looked = served.look(batch)
             if looked.loss.dtype != torch.float64:
-                raise Failed(f"from float64 log-probs `loss` makes {looked.loss.dtype}: name no dtype, take the input's.")
+                raise Failed(
+                    f"from float64 log-probs `loss` makes {looked.loss.dtype}: name no dtype, take the input's."
+                )
         gradients = served.gradients(looked)
         largest = max(float(part.abs().max()) for pair in gradients.values() for part in pair)
         table = served.engine.table
@@ -99,8 +105,8 @@ def gradcheck(subject: Subject) -> None:
                         slope = _slope(served, batch, leaf, t, constants)
                         if not abs(slope - float(grad[t])) <= 1e-5 * largest + 1e-8:
                             raise Failed(
-                                f"the gradient in the {what} of token {t} is {short(float(grad[t]))}, the derivative of the "
-                                f"loss {short(slope)}: look for arithmetic that autograd cannot follow, or float32 inside."
+                                f"the gradient in the {what} of token {t} is {short(float(grad[t]))} and the derivative "
+                                f"{short(slope)}: look for arithmetic that autograd cannot follow, or float32 inside."
                             )
 
 
@@ -112,7 +118,8 @@ def _slope(served: Served, batch: object, leaf: Tensor, t: int, constants: Const
             leaf[t] += sign * step
         try:
             with constants.replayed():
-                sums.append(float(served.look(batch).masked.sum()))
+                looked = served.look(batch)
+            sums.append(float(looked.masked.detach().sum()))
         finally:
             with torch.no_grad():
                 leaf[t] -= sign * step
@@ -126,18 +133,21 @@ def bf16(subject: Subject) -> None:
     for a, b in zip(rough.batches, fine.batches, strict=False):
         low, high = rough.look(a), fine.look(b)
         if not low.loss.is_floating_point() or low.loss.shape != high.loss.shape:
-            raise Failed(f"from bfloat16 log-probs `loss` is {list(low.loss.shape)} of {low.loss.dtype}: keep its shape.")
+            raise Failed(
+                f"from bfloat16 log-probs `loss` is {list(low.loss.shape)} of {low.loss.dtype}: keep its shape."
+            )
         gradients = fine.gradients(high)
         for number, (x, y) in enumerate(zip(low.items, high.items, strict=True)):
             size = sum(
-                float(grad.abs().max() * (fine.engine.table[row].logps.abs().sum() + 1)) * len(grad)
+                float(grad.abs().max() * (fine.engine.table[row].logps.detach().abs().sum() + 1)) * len(grad)
                 for row in high.part.rows[number]
                 for grad in gradients[row]
             )
-            allowed = 16 * UNIT * (size + float(y.abs().max()) + 0.1)
-            error = float((x.float() - y).abs().max())
+            allowed = 16 * UNIT * (size + float(y.detach().abs().max()) + 0.1)
+            error = float((x.float() - y).detach().abs().max())
             if not error <= allowed:
+                exact = short(float(y.detach().abs().max()))
                 raise Failed(
-                    f"from bfloat16 log-probs the loss is off by {short(error)} ({short(float(y.abs().max()))} exactly, "
-                    f"{short(allowed)} allowed): look for differences of nearly equal numbers."
+                    f"from bfloat16 log-probs the loss is off by {short(error)} ({exact} exactly, {short(allowed)} "
+                    f"allowed): look for differences of nearly equal numbers."
                 )

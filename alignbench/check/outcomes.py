@@ -24,11 +24,11 @@ class Outcome:
         return self.result != "failed"
 
 
-class Failed(Exception):
+class Failed(Exception):  # noqa: N818 - a verdict
     """An objective does not pass a check; the message is the sentence that is shown."""
 
 
-class NotApplicable(Exception):
+class NotApplicable(Exception):  # noqa: N818 - a verdict
     """A check has nothing to look at in this objective; the message says why."""
 
 

@@ -69,7 +69,7 @@ def widened(batch: Any, by: int = 3) -> Any:
         return replace(batch, completions=widened(batch.completions, by))
     if isinstance(batch, Experience):
         names = ("old_logps", "advantages", "returns", "old_values")
-        wide = {name: _wide(getattr(batch, name), by) for name in names}
+        wide: dict[str, Any] = {name: _wide(getattr(batch, name), by) for name in names}
         return replace(batch, completions=widened(batch.completions, by), **wide)
     if not isinstance(batch, Completions):
         return None

@@ -63,8 +63,9 @@ class Table:
             # Copies: rules may give one tensor under two names, and each leaf is changed by itself.
             made = [part.to(self.rounded).to(self.dtype, copy=True) for part in (*numbers, entropy)]
             logps, ref, moved, values, moved_values, entropy = made
-            learned = [leaf.requires_grad_() for leaf in (logps, moved, values, moved_values)]
-            self.leaves[row] = Leaves(*learned, ref, entropy)
+            for leaf in (logps, moved, values, moved_values):
+                leaf.requires_grad_()
+            self.leaves[row] = Leaves(logps, moved, values, moved_values, ref, entropy)
         return self.leaves[row]
 
     def learned(self, row: Tokens) -> tuple[Tensor, Tensor]:
@@ -80,7 +81,9 @@ class Table:
 
     def values(self, states: Tensor) -> Tensor:
         if self.head is None:
-            raise Failed("it reads `values` but `init` returns no module to give them: return a value head from `init`.")
+            raise Failed(
+                "it reads `values` but `init` returns no module to give them: return a value head from `init`."
+            )
         return states[..., 0]
 
 

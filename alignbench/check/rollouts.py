@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,24 +16,25 @@ from ..objective import Objective
 from .outcomes import Failed, NotApplicable, short
 from .plain import PlainEngine
 from .points import Numbers, Point
-from .subject import Served
+from .subject import Served, Subject
 
 SHARE = 0.3  # the probability of the first of the two completions that there are
 REWARDS = (1.5, -0.5)
 MOST = 10  # samples of one prompt: 2^10 rollouts are tried
 
 
-def policy_gradient(subject: Any) -> None:
+def policy_gradient(subject: Subject) -> None:
     """The mean gradient over all rollouts is that of the expected reward, wherever advantages go with the rewards."""
     objective = subject.objective
-    if not {"sampling"} <= objective.needs:
+    if "sampling" not in objective.needs:
         raise NotApplicable("it draws no samples")
     probe = _Drawn((0,) * MOST)
-    batch = _first(objective, probe).batches[0]
+    batches = _first(objective, probe).batches
+    batch = batches[0] if batches else None
     if not isinstance(batch, Experience):
         raise NotApplicable("its batches are not of sampled experience")
     if probe.asked > MOST or len(batch) != probe.asked:
-        raise NotApplicable("a prompt's samples come in several batches, or there are too many to try all rollouts")
+        raise NotApplicable("a prompt's samples come in several batches, or they are too many to try all rollouts")
     found, doubled = (_mean_gradient(objective, probe.asked, scale) for scale in (1.0, 2.0))
     if not math.isclose(doubled, 2 * found, rel_tol=1e-4, abs_tol=1e-7) or found == 0:
         raise NotApplicable("its advantages are normalised, or depend on values: they have no scale to be held to")
@@ -49,7 +51,7 @@ def _first(objective: Objective[Any], engine: PlainEngine) -> Served:
         torch.manual_seed(0)
         engine.table.head = objective.init(engine)
     with torch.no_grad():
-        return Served(objective, engine, [next(iter(objective.batches(engine)))])
+        return Served(objective, engine, list(islice(objective.batches(engine), 1)))
 
 
 def _mean_gradient(objective: Objective[Any], samples: int, scale: float) -> float:

@@ -22,7 +22,7 @@ PLAN = ((0, 1, 2), (3, 4, 5))
 
 def hyper_parameters(subject: Subject) -> None:
     """Each field changes the loss or the batches at one of several points; each choice of a Literal does."""
-    objective = subject.objective
+    objective: Any = subject.objective
     names = [field.name for field in fields(objective) if field.init]
     if not names:
         raise NotApplicable("it has no hyper-parameters")
@@ -60,10 +60,11 @@ def _matters(objective: Objective[Any], name: str, values: list[Any], names: lis
     return False
 
 
-def _with(objective: Objective[Any], name: str, value: Any) -> Objective[Any] | None:
+def _with(objective: Any, name: str, value: Any) -> Objective[Any] | None:
     """The objective with another value of a field; None where its own rules refuse that."""
     try:
-        return replace(objective, **{name: value})
+        changed: Objective[Any] = replace(objective, **{name: value})
+        return changed
     except InputError:
         return None
 

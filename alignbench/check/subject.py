@@ -65,7 +65,7 @@ class Served:
         shapes = (len(part),), tuple(part.mask.shape)
         if tuple(loss.shape) not in shapes:
             raise Failed(
-                f"`loss` returns shape {list(loss.shape)} for a batch of {shapes[0][0]} items and {shapes[1][1]} tokens: "
+                f"`loss` returns shape {list(loss.shape)} for a batch of {len(part)} items of {shapes[1][1]} tokens: "
                 f"return {list(shapes[0])} or {list(shapes[1])} and leave the mean to the training loop."
             )
         return Looked(part, loss)

@@ -160,7 +160,5 @@ def held_out_accuracy(engine: LocalEngine) -> float:
     chosen, rejected = zip(*held_out().pairs, strict=True)
     with torch.no_grad():
         pairs = Pairs.from_rows(chosen, rejected, engine)
-        good, bad = (
-            side.values.gather(1, side.length[:, None]).squeeze(1) for side in (pairs.chosen, pairs.rejected)
-        )
+        good, bad = (side.values.gather(1, side.length[:, None]).squeeze(1) for side in (pairs.chosen, pairs.rejected))
     return float((good > bad).float().mean())

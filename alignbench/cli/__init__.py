@@ -10,8 +10,10 @@ import typer
 from ..allocator import keep_freed_memory
 from ..errors import AlignbenchError, InputError
 from .agree import agree
+from .check import check
 from .ending import fail
 from .judge import judge
+from .new import new
 from .plugins import list_plugins
 from .report import report
 from .run import run
@@ -24,7 +26,8 @@ app = typer.Typer(
     help="Which alignment objective works, on your model and your data, and how sure can you be?",
 )
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run, "judge": judge, "agree": agree, "report": report, "speed": speed, "list": list_plugins,
+    "run": run, "judge": judge, "agree": agree, "report": report, "check": check, "new": new, "list": list_plugins,
+    "speed": speed,
 }  # fmt: skip
 for name, command in COMMANDS.items():
     app.command(name)(command)

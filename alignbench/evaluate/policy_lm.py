@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..decoding import float32_logits
 from ..encoding import Encoder
+from ..errors import InputError
 from ..logprobs import path_from_config
 from ..models import Policy
 from .harness import Report
@@ -37,6 +38,8 @@ class PolicyLM(HFLM):  # type: ignore[misc]
     """
 
     def __init__(self, policy: Policy, report: Report = lambda fraction, text: None) -> None:
+        if Encoder(policy.tokenizer).fixed_length:
+            raise InputError("--lm-eval: the model reads symbols of a closed world and no text; leave the option out.")
         self.policy, self.report = policy, report
         self.cut, self._done, self._total = 0, 0, 1
         super().__init__(

@@ -52,6 +52,8 @@ class LM(Judge):
         if not argument and "lm" not in context.models:
             raise InputError("judge lm: this benchmark trains no judge of its own; name a model, lm:PATH.")
         judge = cls(load_policy(argument or context.models["lm"], context.device), fenced=bool(argument))
+        if judge._encoder.fixed_length:
+            raise InputError("judge lm: the model reads symbols of a closed world and no questions; use another model.")
         _ = judge._answers, judge._form  # what is wrong with the model shows now, not after the training
         return judge
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -133,11 +135,11 @@ def plot(growth: Json, path: Path) -> Path:
         (spec for spec in specs if growth["rows"][spec]["points"]), key=lambda spec: _rank(growth["rows"][spec])
     )
     with figure(path, 8.6, max(4.6, 0.24 * len(known) + 1.2)) as drawn:
-        axes, limits = drawn.subplots(1, 2, sharey=True, width_ratios=(6, 1))
+        axes, limits = drawn.subplots(1, 2, sharey=True, width_ratios=(5, 1.5))
         low = _window(axes, growth, known)
+        step = _step(growth["pairs"], len(known))
         for position, spec in enumerate(known):
-            # Side by side, so that intervals do not cover each other.
-            shift = 10 ** (0.012 * (position - (len(known) - 1) / 2))
+            shift = 10 ** (step * (position - (len(known) - 1) / 2))
             _line(axes, shown[spec], growth["rows"][spec]["points"], shift, low)
         _dashes(limits, shown, {spec: growth["rows"][spec]["limit"] for spec in known}, low)
         for each in (axes, limits):
@@ -145,11 +147,17 @@ def plot(growth: Json, path: Path) -> Path:
             each.axhline(0, color=GREY, linewidth=1, zorder=1)
         legend(drawn, [shown[spec] for spec in known])
         said = (
-            "Gain share: 0 the reference, 1 the optimum. Exact sums; bars: 95 %, t over seeds; specs are set apart a "
+            "Gain share: 0 the reference, 1 the optimum. Exact sums; upright lines: 95 %, t over seeds; specs are set "
         )
-        said += "little. Right: what each tends to with unlimited data and steps, where known."
+        said += "apart a little. Right: what each tends to with unlimited data and steps, where known."
         caption(drawn, said + (" ▾: further below." if low == LOWEST else ""))
     return path
+
+
+def _step(pairs: Sequence[int], specs: int) -> float:
+    """Decades between two specs that stand side by side, so that intervals do not cover each other."""
+    nearest = min(math.log10(b / a) for a, b in pairwise(pairs))
+    return min(0.022, 0.6 * nearest / specs)
 
 
 def _window(axes: Axes, growth: Json, known: Sequence[str]) -> float:
@@ -173,7 +181,7 @@ def _line(axes: Axes, look: Look, points: Sequence[Json], shift: float, low: flo
     axes.plot(x, y, color=look.colour, linestyle=look.line, linewidth=1.4, zorder=3)
     for at, height, point in zip(x, y, points, strict=True):
         if point["value"] < low:
-            axes.annotate("▾", (at, height), color=look.colour, ha="center", va="center", zorder=4)
+            axes.annotate("▾", (at, height), color=look.colour, fontsize=13, ha="center", va="center", zorder=4)
             continue
         axes.plot(at, height, color=look.colour, marker=look.marker, markersize=6, zorder=4)
         if point["low"] is not None:
@@ -186,12 +194,10 @@ def _dashes(axes: Axes, shown: Mapping[str, Look], limits: Mapping[str, float | 
     for place, (spec, limit) in enumerate(known.items()):
         colour = shown[spec].colour
         if limit < low:
-            axes.annotate("▾", (place, low - 0.025), color=colour, ha="center", va="center")
+            axes.annotate("▾", (place, low - 0.025), color=colour, fontsize=13, ha="center", va="center")
             continue
         axes.hlines(limit, place - 0.42, place + 0.42, color=colour, linewidth=2.4, zorder=3)
-        axes.plot(
-            place, limit, color=colour, marker=shown[spec].marker, markersize=4, markeredgecolor="white", zorder=4
-        )
+        axes.plot(place, limit, color=colour, marker=shown[spec].marker, markersize=5.5, zorder=4)
     axes.set_xlim(-0.8, max(len(known), 1) - 0.2)
     axes.set_xticks([])
     axes.set_xlabel("limit")

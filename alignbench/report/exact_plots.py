@@ -188,10 +188,11 @@ def _legend(marks: Mapping[str, Marks]) -> list[Line2D]:
 
 
 def _explained(exact: Json, marks: Mapping[str, Marks], at_optimum: Sequence[str]) -> str:
-    said = (
-        f"Exact sums, beta = {exact['beta']:g}. No policy lies in the grey. Large: the mean of the seeds; small: each "
-    )
-    said += "seed; thin: its way through training."
+    said = f"Exact sums, beta = {exact['beta']:g}. No policy lies in the grey. "
+    if any(len(each["ends"]) > 1 for each in marks.values()):
+        said += "Large: the mean of the seeds; small: each seed; thin: its way through training."
+    else:
+        said += "Large: the end of training; thin: the way there."
     if any(_share(exact, each["mean"][0]) < LOWEST for each in marks.values()):
         said += " Arrow at the edge: further below."
     return said + (f" The optimum is the limit of {', '.join(at_optimum)}." if at_optimum else "")

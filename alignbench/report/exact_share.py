@@ -48,13 +48,13 @@ def shares(summary: Json, path: Path) -> Path | None:
     look = dict(zip(exact["rows"], looks(list(exact["rows"])), strict=True))
     specs = order(exact)
     rows = [exact["rows"][spec] for spec in specs]
-    parts = [name for name in FILLS if any(part["part"] == name for row in rows for part in _parts(row))]
+    parts = [name for name in FILLS if any(p["part"] == name and p["value"] for row in rows for p in _parts(row))]
     with figure(path, 10.6, 1.75 + 0.36 * max(len(specs), 4)) as drawn:
         left, right = drawn.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
         _axes_of_shares(left, rows)
         for place, (spec, row) in enumerate(zip(specs, rows, strict=True)):
             _share(left, look[spec], place, row)
-            _rest(right, place, row)
+            _rest(right, place, row, 0.6 if len(specs) > 3 else 0.3)
         left.set_yticks(range(len(specs)), [label(spec, NARROW) for spec in specs])
         left.set_ylim(len(specs) - 0.45, -0.55)
         for axes in (left, right):
@@ -124,7 +124,7 @@ def _share(axes: Axes, look: Look, place: int, row: Json) -> None:
         axes.annotate(text, (0.01, place - 0.22), color=look.colour, **where)
 
 
-def _rest(axes: Axes, place: int, row: Json) -> None:
+def _rest(axes: Axes, place: int, row: Json, thick: float) -> None:
     """The parts one after the other, those above 0 to the right and those below to the left, and their sum."""
     if not row["loss"]:
         return
@@ -133,7 +133,7 @@ def _rest(axes: Axes, place: int, row: Json) -> None:
         colour, hatch = FILLS[part["part"]]
         value = part["value"]
         start = ends[value > 0]
-        axes.barh(place, value, 0.6, start, color=colour, hatch=hatch, edgecolor="white", linewidth=0.6, zorder=2)
+        axes.barh(place, value, thick, start, color=colour, hatch=hatch, edgecolor="white", linewidth=0.6, zorder=2)
         ends[value > 0] = start + value
     total = number(row["loss"]["rest"]["value"], 3 if row["loss"]["rest"]["value"] < 10 else 1)
     style: Any = {"va": "center", "fontsize": 8, "zorder": 4}
@@ -152,8 +152,10 @@ def _room_for_totals(axes: Axes, rows: Sequence[Json]) -> None:
 
 def _handles(rows: Sequence[Json], parts: Sequence[str]) -> list[Line2D | Patch]:
     dot: Any = {"color": GREY, "linestyle": "none"}
-    found: list[Line2D | Patch] = [Line2D([], [], marker="o", markersize=7, label="mean of the seeds", **dot)]
-    if any(row["gain_share"] and row["gain_share"]["n"] > 1 for row in rows):
+    several = any(row["gain_share"] and row["gain_share"]["n"] > 1 for row in rows)
+    name = "mean of the seeds" if several else "the seed"
+    found: list[Line2D | Patch] = [Line2D([], [], marker="o", markersize=7, label=name, **dot)]
+    if several:
         found.append(Line2D([], [], marker="|", markersize=7, label="a seed", **dot))
     if any(row["limit"] for row in rows):
         found.append(Line2D([], [], label="limit", **LIMIT))
@@ -168,7 +170,7 @@ def _handles(rows: Sequence[Json], parts: Sequence[str]) -> list[Line2D | Patch]
 
 def _explained(exact: Json, rows: Sequence[Json]) -> str:
     said = (
-        "Exact sums. Bars: 95 %, t over seeds. " if len(exact["seeds"]) > 1 else "Exact sums; one seed: no intervals. "
+        "Exact sums. Lines: 95 %, t over seeds. " if len(exact["seeds"]) > 1 else "Exact sums; one seed: no intervals. "
     )
     said += "Limit: where the objective tends with unlimited data and steps; with a reward model, what is best by it."
     if any(part["value"] < 0 for row in rows for part in _parts(row)):

@@ -98,4 +98,4 @@ def _grid(specs: list[Text], columns: list[list[Text]], first: int) -> Grid:
 
 def _tight(figure: str) -> str:
     """`[0.558, 0.754]` as `[.558,.754]`: eight columns and their intervals must fit."""
-    return re.sub(r"(?<!\d)0\.", ".", plain(figure).replace(", ", ","))
+    return re.sub(r"(?<![\d=])0\.", ".", plain(figure).replace(", ", ","))

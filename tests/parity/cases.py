@@ -200,15 +200,15 @@ MEANT = (
     ),
     Meant(
         samples("rloo:beta=0.05", "RLOO", beta=0.05),
-        "Ours takes one step on a batch of samples, on A log pi; TRL, to take several, weighs A by the clipped ratio of "
-        "a completion under the policy and under the one that sampled.",
+        "Ours takes one step on a batch of samples, on A log pi; TRL, to take several, weighs A by the clipped ratio "
+        "of a completion under the policy and under the one that sampled.",
         "gradients of the first step, where the ratio is 1",
         replace(samples("rloo:beta=0.05", "RLOO", beta=0.05), moved=False, gradient_only=True),
     ),
     Meant(
         samples("grpo:beta=0.04", "GRPO", loss_type="grpo", beta=0.04),
-        "The KL penalty (k3) is added as in the paper; TRL weighs it by pi / pi_old unless told not to, which makes its "
-        "gradient that of the KL.",
+        "The KL penalty (k3) is added as in the paper; TRL weighs it by pi / pi_old unless told not to, which makes "
+        "its gradient that of the KL.",
         "TRL's use_bias_correction_kl=False",
         samples("grpo:beta=0.04", "GRPO", loss_type="grpo", **GRPO),
     ),
@@ -241,5 +241,8 @@ NOT_HERE = {
     "GRPO cispo": "GRPO with clipped ratios as weights of REINFORCE",
     "GRPO sapo": "GRPO with soft gates in place of clips",
     "GRPO vespo": "GRPO with weights of whole sequences from a variational argument",
+    "LD-DPO (ld_alpha of DPO)": "DPO that weighs down what the longer completion has beyond the length of the other",
+    "AlphaPO (alpha of CPO)": "SimPO on a power of the probabilities",
+    "TPO": "it learns from three completions of a prompt, of which one is gold",
 }
-"""Loss types of TRL 1.16 that no objective of ours computes."""
+"""Losses of TRL 1.16 for preferences that no objective of ours computes; "KIND NAME" is a loss type of a trainer."""

@@ -6,7 +6,6 @@ import pytest
 
 from .table import lines
 
-
 # What transformers has renamed and TRL 1.16 still calls by its old name is not ours to mend.
 RENAMED = "ignore:`(is_)?gradient_checkpointing(_enable)?` is deprecated:FutureWarning"
 UNSTABLE = "ignore:You are importing from 'trl.experimental'"

@@ -10,10 +10,12 @@ from .world import Off
 
 @dataclass(frozen=True)
 class Row:
+    """A case and how far it was off; of a difference that is meant, what is left of it after the adjustment."""
+
     case: Case
     off: Off
     meant: Meant | None = None
-    plain: Off | None = None  # before the adjustment of a difference that is meant
+    left: Off | None = None
 
 
 ROWS: list[Row] = []
@@ -24,13 +26,15 @@ def lines() -> list[str]:
     if not ROWS:
         return []
     width = max(len(row.case.ours) for row in ROWS)
-    shown = [f"{'ours':{width}}  {'loss':>8} {'gradient':>8}  TRL"]
+    shown = [f"{'ours':{width}}  {'loss':>7}  {'grad':>7}  TRL"]
     for row in ROWS:
-        loss = "" if row.case.gradient_only else f"{row.off.loss:.1e}"
-        shown.append(f"{row.case.ours:{width}}  {loss:>8} {row.off.gradient:>8.1e}  {row.case}")
-        if row.meant and row.plain:
-            apart = f"{row.plain.loss:.0e} and {row.plain.gradient:.0e}"
-            shown.append(f"    differs by {apart}: {row.meant.reason} The same with {row.meant.adjustment}.")
+        shown.append(f"{row.case.ours:{width}}  {_errors(row.case, row.off)}  {row.case}")
+        if row.meant and row.left:
+            left = _errors(row.meant.adjusted, row.left)
+            shown += [f"    {row.meant.reason}", f"{'    The same with:':{width}}  {left}  {row.meant.adjustment}"]
     shown += ["", "Not in TRL:", *(f"    {name}: {reason}" for name, reason in NOT_IN_TRL.items())]
-    shown += ["Not here:", *(f"    {name}: {reason}" for name, reason in NOT_HERE.items())]
-    return shown
+    return [*shown, "Not here:", *(f"    {name}: {reason}" for name, reason in NOT_HERE.items())]
+
+
+def _errors(case: Case, off: Off) -> str:
+    return f"{'' if case.gradient_only else format(off.loss, '.1e'):>7}  {off.gradient:7.1e}"
