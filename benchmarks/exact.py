@@ -1,3 +1,5 @@
+"""Benchmark `exact`: a world in which every completion can be enumerated, so that the best policy is known."""
+
 from __future__ import annotations
 
 import hashlib
@@ -42,12 +44,11 @@ ONLINE = Training(learning_rate=1e-3, batch_size=256, warmup_steps=10)
 
 @dataclass(frozen=True)
 class Exact(Benchmark):
-    """A world so small that nothing is estimated: every completion can be written down, and the best policy is known.
+    """A closed world of 8 prompts and 20,736 completions of each: all are enumerated, and the best policy is known.
 
-    There are 8 prompts, each four of 12 words, and after each of them the 12^4 = 20,736 completions of
-    `max_new_tokens` = 4 of the same words. No token begins or ends a sequence, so the probabilities of these completions
-    sum to 1. The gold reward has a term for each word at each place and one for each pair of neighbours, the last word
-    of the prompt and the first of the completion among them:
+    A prompt is four of 12 words and a completion `max_new_tokens` = 4 of the same. No token begins or ends a sequence,
+    so that the probabilities of all completions sum to 1. The gold reward has a term for each word at each place and
+    one for each pair of neighbours, the last word of the prompt and the first of the completion among them:
 
         r(x, y) = (sum_t u[t, y_t] + v[y_(t-1), y_t] - m) / s,    y_0 = the last word of x,    u, v ~ N(0, 1),
 
@@ -55,14 +56,14 @@ class Exact(Benchmark):
     mean 0 and standard deviation 1 there. Nothing else is chosen: `world` is the seed of every table.
 
     The reference imitates demonstrations of a Markov chain, p(y_t | y_(t-1)) proportional to exp(w[y_(t-1), y_t]) with
-    w ~ N(0, 1) drawn apart from the reward: it is neither uniform nor good. Pairs are two of the reference's own samples;
-    each of two annotators prefers the first with probability sigmoid(r_1 - r_2), by himself, and the first one's vote is
-    the label. Two samples that are the same sequence say nothing and are left out, so that there are a few pairs less
-    than `pairs`.
+    w ~ N(0, 1) drawn apart from the reward: it is neither uniform nor good. Pairs are two of the reference's own
+    samples; each of two annotators prefers the first with probability sigmoid(r_1 - r_2), by himself, and the first
+    one's vote is the label. Two samples that are the same sequence say nothing and are left out (of 20,000 pairs, 10
+    or so), so that there are a few less than `pairs`.
 
-    The world is closed: the 8 prompts are all there are, and they are the prompts of every split; the pairs of
-    "train", "judge" and "eval" are draws of their own. `beta` is the price of the KL in the objective J that policies are
-    held against, and the beta of every objective that has a field of that name.
+    The 8 prompts are all there are, and they are the prompts of every split; the pairs of "train", "judge" and "eval"
+    are draws of their own. `beta` is the price of the KL in the objective J that policies are held against, and the
+    beta of every objective that has a field of that name.
     """
 
     question: ClassVar[str] = "which sequence is better ?"
@@ -109,7 +110,7 @@ class Exact(Benchmark):
         each = -(-count // PROMPTS)
         rng = Random(f"{self.world}/annotators/{split}")
         drawn = sample(self._prompts, 2 * each, split)
-        asked = [(p, *drawn[p][2 * i : 2 * i + 2]) for i in range(each) for p in range(PROMPTS)][:count]
+        asked = [(p, drawn[p][2 * i], drawn[p][2 * i + 1]) for i in range(each) for p in range(PROMPTS)][:count]
         return [self._annotated(p, one, two, rng) for p, one, two in asked if one.text != two.text]
 
     def _annotated(self, prompt: int, one: Completion, two: Completion, rng: Random) -> Pair:
@@ -142,7 +143,8 @@ class Exact(Benchmark):
 
     @cached_property
     def _rewards(self) -> list[list[float]]:
-        return self._reward.tolist()  # type: ignore[no-any-return]
+        rows: list[list[float]] = self._reward.tolist()
+        return rows
 
     @cached_property
     def _reward(self) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import product
+from dataclasses import replace
+from itertools import pairwise, product
 from random import Random
 from typing import Any
 
@@ -65,7 +66,8 @@ def test_the_reward_is_of_places_and_of_neighbours_and_of_nothing_else() -> None
     def mixed(first: int, second: int) -> torch.Tensor:
         """The interaction of two words, against those of "a": what is left without what each is worth by itself."""
         moved = table.movedim((1 + first, 1 + second), (1, 2))[:, :, :, 0, 0]
-        return moved - moved[:, :1] - moved[:, :, :1] + moved[:, :1, :1]
+        left: torch.Tensor = moved - moved[:, :1] - moved[:, :, :1] + moved[:, :1, :1]
+        return left
 
     for first, second in ((0, 2), (1, 3), (0, 3)):
         assert float(mixed(first, second).abs().max()) < 1e-9
@@ -123,7 +125,7 @@ def test_the_references_pairs_are_its_own_samples_and_other_ones_in_each_split()
     drawn = {split: exact.preferences(split, sampler(exact, reference)) for split in SPLITS}
     assert [len(drawn[split]) > 0.9 * n for split, n in zip(SPLITS, (160, 40, 40), strict=True)] == [True] * 3
     assert list(drawn["judge"]) != list(drawn["eval"])
-    again = find("benchmark", "exact")(**{f: getattr(exact, f) for f in exact.__dataclass_fields__})
+    again = replace(exact)
     assert all(again.preferences(split, sampler(again, reference)) == drawn[split] for split in SPLITS)
 
 
@@ -143,7 +145,7 @@ def test_demonstrations_are_a_chain_that_knows_nothing_of_the_reward() -> None:
     for shown in exact.demonstrations():
         words = [shown.prompt.text.split()[-1], *shown.completion.text.split()]
         assert len(words) == 5
-        for before, after in zip(words, words[1:], strict=False):
+        for before, after in pairwise(words):
             following[before][after] += 1
     shares = torch.tensor([[following[a][b] / following[a].total() for b in WORDS] for a in WORDS])
     assert float(shares.log().std()) == pytest.approx(1, abs=0.25), "weights are exp of N(0, 1)"

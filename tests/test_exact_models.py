@@ -17,13 +17,14 @@ from alignbench.errors import InputError
 from alignbench.evaluate import exact
 from alignbench.evaluate.measure import decode
 from alignbench.judge import JudgeContext
-from alignbench.logprobs import LanguageModel, Path as ScoringPath
+from alignbench.logprobs import LanguageModel
+from alignbench.logprobs import Path as ScoringPath
+from alignbench.mismatched import mismatched_rows
 from alignbench.models import Policy, RewardModel, as_reward_model, load_policy
 from alignbench.plugins import create, find
-from alignbench.reference import Reference, build_cache
 from alignbench.records import Completion, Pair, Prompt
+from alignbench.reference import Reference, build_cache
 from alignbench.sampling import sample
-from alignbench.mismatched import mismatched_rows
 from alignbench.tokens import encode_prompt, tokenize, tokenize_each
 from alignbench.train import train
 
@@ -86,9 +87,9 @@ def test_a_completion_gets_no_token_that_it_does_not_have() -> None:
     assert decode(tokenizer, row) == Completion("c d")
 
 
-@pytest.mark.parametrize("text", ["a b zebra", "a<s>"])
-def test_a_word_from_outside_the_world_is_named(text: str) -> None:
-    with pytest.raises(InputError, match="'zebra'|'a<s>'"):
+@pytest.mark.parametrize(("text", "word"), [("a b zebra", "'zebra'"), ("a <s>", "'<s>'")])
+def test_a_word_from_outside_the_world_is_named(text: str, word: str) -> None:
+    with pytest.raises(InputError, match=word):
         encode_prompt(Prompt(text), policy().tokenizer, 16)
 
 
@@ -113,7 +114,6 @@ def test_samples_have_the_asked_length_and_miss_no_end() -> None:
 
 def test_an_online_objective_takes_no_penalty_off() -> None:
     made = model(policy())
-    prompts, _, _ = asked(2, made.policy.tokenizer)
     sources = Sources(dataset=pairs(), reference=reference_of(2), gold=lambda rows: [2.0] * len(rows), max_new_tokens=2)
     rewards = [
         create(f"rloo:reward=gold:missing_end_penalty={penalty}").rewarded(own, own.sample(next(own.prompts()), 2))
@@ -255,10 +255,8 @@ def test_a_reward_model_pads_without_a_token_for_it() -> None:
 def test_a_reward_model_that_is_an_encoder_reads_each_completion_by_itself() -> None:
     import transformers as hf
 
-    config = hf.BertConfig(
-        vocab_size=12, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=1
-    )
-    torch.manual_seed(0)
+    size: dict[str, Any] = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 1, "num_labels": 1}
+    config = hf.BertConfig(**size, num_attention_heads=2, intermediate_size=16)
     made = policy()
     scorer = RewardModel(hf.BertForSequenceClassification(config), made.tokenizer, "encoder")
     prompts, words, _ = asked(2, made.tokenizer)

@@ -120,8 +120,18 @@ def moved(y: Seq, t: int, by: float) -> Seq:
     return y._replace(logps=tuple(logp + by * (k == t) for k, logp in enumerate(y.logps)))
 
 
-def slope(of: Callable[[Seq], float], y: Seq, t: int, step: float = 1e-5) -> float:
-    return (of(moved(y, t, step)) - of(moved(y, t, -step))) / (2 * step)
+def slopes(of: Callable[[Seq], float], y: Seq, step: float = 1e-5) -> Any:
+    """The derivative by each token, as numbers to compare with."""
+    found = [(of(moved(y, t, step)) - of(moved(y, t, -step))) / (2 * step) for t in range(len(y.logps))]
+    return pytest.approx(found, rel=1e-5, abs=1e-9)
+
+
+def slopes_of_pair(formula: Formula, w: Seq, lo: Seq) -> tuple[Any, Any]:
+    return slopes(lambda y: formula(y, lo, w, lo), w), slopes(lambda y: formula(w, y, w, lo), lo)
+
+
+def slopes_in_list(formula: Callable[[Sequence[Seq]], float], ys: Sequence[Seq], k: int) -> Any:
+    return slopes(lambda y: formula([*ys[:k], y, *ys[k + 1 :]]), ys[k])
 
 
 @pytest.mark.parametrize("spec", PAIRED)
@@ -132,12 +142,9 @@ def test_loss_and_slope_of_a_pair_are_those_of_the_formula(spec: str) -> None:
     assert_close(loss, expected, rtol=1e-10, atol=1e-12)
     loss.sum().backward()
     for i, (w, lo) in enumerate(zip(ws, ls, strict=True)):
-        slopes = [slope(lambda y, w=w, lo=lo: formula(y, lo, w, lo), w, t) for t in range(len(w.logps))]
-        assert up.grad[i, : len(slopes)].tolist() == pytest.approx(slopes, rel=1e-5, abs=1e-9)
-        assert not up.grad[i, len(slopes) :].any()
-        slopes = [slope(lambda y, w=w, lo=lo: formula(w, y, w, lo), lo, t) for t in range(len(lo.logps))]
-        assert down.grad[i, : len(slopes)].tolist() == pytest.approx(slopes, rel=1e-5, abs=1e-9)
-        assert not down.grad[i, len(slopes) :].any()
+        for leaf, y, expected in zip((up, down), (w, lo), slopes_of_pair(formula, w, lo), strict=True):
+            assert leaf.grad[i, : len(y.logps)].tolist() == expected
+            assert not leaf.grad[i, len(y.logps) :].any()
 
 
 def plackett_luce(scores: Sequence[float]) -> float:
@@ -169,10 +176,7 @@ def test_loss_and_slope_of_lists_of_several_lengths_are_those_of_the_formula(spe
     grads = iter(leaf.grad)  # type: ignore[arg-type]
     for ys in lists:
         for k, y in enumerate(ys):
-            slopes = [
-                slope(lambda z, ys=ys, k=k: formula([*ys[:k], z, *ys[k + 1 :]]), y, t) for t in range(len(y.logps))
-            ]
-            assert next(grads)[: len(slopes)].tolist() == pytest.approx(slopes, rel=1e-5, abs=1e-9)
+            assert next(grads)[: len(y.logps)].tolist() == slopes_in_list(formula, ys, k)
 
 
 @pytest.mark.parametrize("beta", [0.1, 0.8])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,18 @@ from alignbench.report.tables import write_markdown
 from alignbench.results import read_json, write_json
 from tests.synthetic import Synthetic, cell_folder
 from tests.synthetic_exact import CELL, SPECS, TWELVE, WORLD, Exact, exact_of, write_exact
-from tests.synthetic_store import write_store
+from tests.synthetic_store import summarise, write_store
 
 Json = dict[str, Any]
 DPO, KTO, MODEL, GOLD = SPECS
 FILES = ("exact.md", "exact.csv", "exact.tex")
 
 
-@pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "RESAMPLES", 5)
+@pytest.fixture(autouse=True, scope="module")
+def _few_resamples() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "RESAMPLES", 5)
+        yield
 
 
 def small(**changes: Any) -> Synthetic:
@@ -39,6 +42,12 @@ def small(**changes: Any) -> Synthetic:
 
 def exact_store(folder: Path, what: Synthetic, exact: Exact | None = None) -> Path:
     return write_exact(write_store(folder, what), what, exact or Exact())
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
+    folder = exact_store(tmp_path_factory.mktemp("exact"), small())
+    return folder, write_report(folder)
 
 
 def cell(folder: Path, what: Synthetic, spec: str, seed: int) -> Json:
@@ -171,6 +180,7 @@ def test_holes_are_shown_with_their_reason(tmp_path: Path) -> None:
     assert "orpo has no result" in exact["sentence"]
     assert f"{DPO} lacks seed 2" in exact["sentence"] and f"{KTO} lacks seed 1" in exact["sentence"]
     assert "simpo has one seed only (2): not tested against the others" in exact["sentence"]
+    assert f"{DPO} and {KTO} have one seed in common and were not tested against each other" in exact["sentence"]
     pairs = {(each["a"], each["b"]): each["seeds"] for each in exact["comparisons"]}
     # Seed 0 alone, which is all that dpo and kto have in common, would claim too much.
     assert pairs == {(DPO, MODEL): [0, 1], (DPO, GOLD): [0, 1], (KTO, MODEL): [0, 2], (KTO, GOLD): [0, 2],
@@ -218,9 +228,8 @@ def test_of_many_specs_the_headline_is_still_one(tmp_path: Path) -> None:
     assert differ > won > 0 and f"{best} beats " in exact["sentence"]
 
 
-def test_the_table_is_sorted_and_gives_full_numbers(tmp_path: Path) -> None:
-    folder = exact_store(tmp_path, small())
-    summary = write_report(folder)
+def test_the_table_is_sorted_and_gives_full_numbers(reported: tuple[Path, Json]) -> None:
+    folder, summary = reported
     assert all((folder / name).stat().st_size > 0 for name in FILES)
     assert read_json(folder / "summary.json") == json.loads(json.dumps(summary))
     with (folder / "exact.csv").open() as file:
@@ -238,9 +247,8 @@ def test_the_table_is_sorted_and_gives_full_numbers(tmp_path: Path) -> None:
     assert (folder / "plots" / "exact_frontier.png").exists() and (folder / "plots" / "exact_share.png").exists()
 
 
-def test_a_second_report_is_the_same_to_the_byte(tmp_path: Path) -> None:
-    folder = exact_store(tmp_path, small(seeds=(0, 1)))
-    write_report(folder)
+def test_a_second_report_is_the_same_to_the_byte(reported: tuple[Path, Json]) -> None:
+    folder = reported[0]
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     write_report(folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -251,8 +259,12 @@ def test_a_second_report_is_the_same_to_the_byte(tmp_path: Path) -> None:
 )
 def test_a_run_without_an_exact_world_has_none_of_it(tmp_path: Path, change: Json) -> None:
     folder = write_store(tmp_path, small(seeds=(0,), run=change))
-    summary = write_report(folder)
-    assert "exact" not in summary
+    assert "exact" not in summarise(folder)
+
+
+def test_nor_has_its_report(tmp_path: Path) -> None:
+    folder = write_store(tmp_path, small(specs=("dpo",), seeds=(0,)))
+    write_report(folder)
     assert not list(folder.glob("exact*")) and not list((folder / "plots").glob("exact*"))
     assert "gain share" not in (folder / "report.html").read_text()
 

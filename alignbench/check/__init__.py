@@ -29,8 +29,8 @@ CHECKS: Mapping[str, Check] = {
     check.__name__: check
     for check in (
         declared, documented, example, shape, finite, reference_value, direction, every_token, isolated, frozen_inputs,
-        padding, batch_order, batch_size, composition, drift, deterministic, pure, ends, policy_gradient, gradcheck, bf16,
-        metrics, hyper_parameters, needs, common_order, micro_batches, learns,
+        padding, batch_order, batch_size, composition, drift, deterministic, pure, ends, policy_gradient, gradcheck,
+        bf16, metrics, hyper_parameters, needs, common_order, micro_batches, learns,
     )
 }  # fmt: skip
 

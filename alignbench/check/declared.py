@@ -51,7 +51,11 @@ def _for_the_kit(objective: Objective[Any]) -> None:
             raise Failed(f"`moves` says {move!r} of {kind}: it must be up, down or any.")
     if objective.at_reference is not None and not math.isfinite(objective.at_reference):
         raise Failed(f"`at_reference` is {objective.at_reference!r}: it must be a finite number or None.")
+    from . import CHECKS  # here: it is made of this module's checks, among others
+
     for name, reason in objective.known_failures.items():
+        if name not in CHECKS:
+            raise Failed(f"`known_failures` names {name!r}: there is no such check; they are {', '.join(CHECKS)}.")
         if not isinstance(reason, str) or not reason.strip():
             raise Failed(f"`known_failures` gives no reason for {name!r}: say in a few words why it cannot pass.")
 
@@ -59,6 +63,7 @@ def _for_the_kit(objective: Objective[Any]) -> None:
 def _fields(cls: Any) -> None:
     """Each has a default, and refuses values of another type or beyond its declared range with an `InputError`."""
     hints = typing.get_type_hints(cls, include_extras=True)
+    field: Any
     for field in fields(cls):
         if field.default is MISSING and field.default_factory is MISSING:
             raise Failed(f"the field {field.name} has no default: give it the paper's value.")

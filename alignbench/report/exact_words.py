@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from ..results import Json
 from .exact import PARTS
@@ -119,6 +120,13 @@ def _holes(exact: Json, known: Sequence[str]) -> list[str]:
             said.append(f"{spec} has one seed only ({seeds[0]}): not tested against the others")
         elif gone:
             said.append(f"{spec} lacks seed{'s' * (len(gone) > 1)} {listed(gone)}")
+    several = [spec for spec in known if len(exact["rows"][spec]["seeds"]) > 1]
+    compared = {frozenset((each["a"], each["b"])) for each in exact["comparisons"]}
+    for a, b in combinations(several, 2):
+        if frozenset((a, b)) not in compared:
+            shared = set(exact["rows"][a]["seeds"]) & set(exact["rows"][b]["seeds"])
+            how = "one seed in common and were not tested against each other"
+            said.append(f"{a} and {b} have {how if shared else 'no seed in common and were not compared'}")
     return ["; ".join(said) + "."] if said else []
 
 
