@@ -116,7 +116,7 @@ class Exact(Benchmark):
     def _annotated(self, prompt: int, one: Completion, two: Completion, rng: Random) -> Pair:
         x = self._prompts[prompt]
         margin = self.gold([x], [one])[0] - self.gold([x], [two])[0]
-        first, second = (rng.random() < 1 / (1 + exp(-margin)) for _ in range(2))
+        first, second = (rng.random() < 1 / (1 + exp(margin)) for _ in range(2))
         chosen, rejected = (one, two) if first else (two, one)
         return Pair(x, chosen, rejected, votes=(True, first == second))
 

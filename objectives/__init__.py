@@ -1,5 +1,7 @@
 """The shipped objectives, one file each; this folder is installed as `alignbench.objectives`."""
 
+USUAL = "dpo"  # what is meant where somebody asks for any objective: the speed of training, say
+
 # Under two names, each class would exist twice, and `isinstance` and the keys of cells would tell them apart.
 if __name__ != "alignbench.objectives":
     raise ImportError(

@@ -29,7 +29,7 @@ TWELVE = (
 )
 # By the beginning of a spec: how far along the way to its target a policy has come, its noise, and the target's tilt.
 KINDS = {
-    "dpo": (0.8, 0.9, 1.0), "ipo": (0.25, 0.3, 0.4), "kto": (0.6, 1.1, 0.0), "simpo": (3.2, 1.6, 0.0),
+    "dpo": (0.8, 0.9, 1.00001), "ipo": (0.25, 0.3, 0.4), "kto": (0.6, 1.1, 0.0), "simpo": (3.2, 1.6, 0.0),
     "orpo": (0.1, 0.2, 0.0), "preferred_ft": (0.3, 0.25, 0.3), "ppo": (0.85, 0.3, 1.0), "rloo": (0.95, 0.2, 1.0),
     "online_dpo": (1.1, 0.6, 0.0),
 }  # fmt: skip

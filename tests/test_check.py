@@ -35,6 +35,10 @@ FAULTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "reference_value": ("paired", (("at_reference = 0.693147", "at_reference = 0.5"),)),
     "direction": ("paired", ((MARGIN, "batch.rejected.log_ratio - batch.chosen.log_ratio"),)),
     "every_token": ("paired", ((MARGIN, each("(?.logps - ?.ref_logps)[:, 0]")),)),
+    "head": (
+        "paired",
+        (method("def init(self, engine):\n        from torch.nn import Linear\n        return Linear(engine.hidden_size, 1)"),),
+    ),
     "isolated": ("paired", ((f"({MARGIN})", f"({MARGIN} - ({MARGIN}).mean())"),)),
     "frozen_inputs": (
         "paired",

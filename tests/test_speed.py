@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from alignbench import InputError, SmallModel
 from alignbench.cli import app
+from alignbench.mismatched import mismatched_rows
 from alignbench.models import Policy, small_tokenizer
 from alignbench.plugins import recreate
 from alignbench.speed import At, Settings, resolve, speed
@@ -28,7 +29,6 @@ from alignbench.speed.measure import Yardstick
 from alignbench.speed.plain import PaddedForward
 from alignbench.speed.prepare import prepare
 from alignbench.speed.table import as_markdown
-from alignbench.mismatched import mismatched_rows
 from tests import small
 
 WORDS = [f"w{i:02}" for i in range(40)]

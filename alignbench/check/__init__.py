@@ -13,7 +13,7 @@ from ..errors import AlignbenchError
 from ..objective import Objective
 from ..plugins import Spec
 from .declared import declared, documented, ends, example, metrics
-from .gradients import direction, every_token, frozen_inputs, isolated
+from .gradients import direction, every_token, frozen_inputs, head, isolated
 from .invariance import batch_order, batch_size, composition, deterministic, drift, padding, pure
 from .numbers import bf16, finite, gradcheck, reference_value, shape
 from .outcomes import Failed, NotApplicable, Outcome, Result, files, raised
@@ -28,9 +28,9 @@ Check = Callable[[Subject], None]
 CHECKS: Mapping[str, Check] = {
     check.__name__: check
     for check in (
-        declared, documented, example, shape, finite, reference_value, direction, every_token, isolated, frozen_inputs,
-        padding, batch_order, batch_size, composition, drift, deterministic, pure, ends, policy_gradient, gradcheck,
-        bf16, metrics, hyper_parameters, needs, common_order, micro_batches, learns,
+        declared, documented, example, shape, finite, reference_value, direction, every_token, head, isolated,
+        frozen_inputs, padding, batch_order, batch_size, composition, drift, deterministic, pure, ends, policy_gradient,
+        gradcheck, bf16, metrics, hyper_parameters, needs, common_order, micro_batches, learns,
     )
 }  # fmt: skip
 

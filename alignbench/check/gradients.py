@@ -87,6 +87,17 @@ def every_token(subject: Subject) -> None:
         raise Failed("no completion gets any gradient: let the loss read `logps`, and detach nothing of it.")
 
 
+def head(subject: Subject) -> None:
+    """The head that `init` returns is trained: the loss has a gradient in the values that it gives."""
+    served = subject.served(ORDINARY)
+    if served.engine.table.head is None:
+        raise NotApplicable("`init` returns no head")
+    for batch in served.batches:
+        if any(bool(values.any()) for _, values in served.gradients(served.look(batch)).values()):
+            return
+    raise Failed("`init` returns a head and the loss has no gradient in `values`: train it, or leave it out.")
+
+
 def isolated(subject: Subject) -> None:
     """The loss of an item has no gradient in the sequences of other items, or in those of KTO's drift."""
     for point in (NEAR, ORDINARY):

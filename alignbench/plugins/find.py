@@ -54,6 +54,12 @@ def available(kind: Kind) -> dict[str, type[Any]]:
     return {name: find(kind, name) for name in _known(kind)}
 
 
+def usual_objective() -> str:
+    """The objective that is meant where somebody asks for any, as the folder of the shipped ones names it."""
+    name: str = importlib.import_module("alignbench.objectives").USUAL
+    return name
+
+
 def is_file(name: str) -> bool:
     """Whether a plug-in's name is that of a user's file."""
     return name.partition("::")[0].endswith(".py")

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import InputError
 from ..models import DTYPES
-from ..plugins import Spec, available, parse_objectives
+from ..plugins import Spec, parse_objectives, usual_objective
 
 RIVALS = ("plain", "trl")
 # How far two first losses may lie apart and still be called the same, per unit of loss.
@@ -73,14 +73,6 @@ class Settings:
         return "pairs" if self.paired else "completions"
 
 
-def default_objective() -> str:
-    """The first installed objective, by name, that trains on pairs against a reference. Raises `InputError`."""
-    for name, plugin in sorted(available("objective").items()):
-        if plugin.needs == {"pairs", "reference"}:
-            return name
-    raise InputError("no installed objective trains on pairs against a reference: name one with --objective.")
-
-
 def resolve(
     objective: str = "",
     model: str = "tiny",
@@ -101,12 +93,12 @@ def resolve(
     Raises:
         InputError: an option that cannot be honoured, with what to write instead.
     """
-    specs = parse_objectives(objective or default_objective())
+    specs = parse_objectives(objective or usual_objective())
     if len(specs) != 1:
         raise InputError(f"--objective {objective!r} names {len(specs)} objectives: give one.")
     needs: frozenset[str] = specs[0].plugin.needs
     if not needs & {"pairs", "labels", "sampling"} or "reference" not in needs:
-        raise InputError(f"--objective {specs[0].text}: only objectives with a reference can be compared for speed.")
+        raise InputError(f"--objective {specs[0].text}: it must train on pairs, labels or samples, with a reference.")
     if specs[0].overrides:
         raise InputError(f"--objective {specs[0].text}: {', '.join(specs[0].overrides)} is set by this command itself.")
     if dtype not in DTYPES:
