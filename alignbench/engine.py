@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import torch
@@ -175,10 +176,14 @@ class LocalEngine:
         for part in self._batches(self._labelled_order(), lambda _: 1):
             self._consume([data[i][0].prompt_id for i in part if i in leads], len(part))
             rows = [data[i][0] for i in part]
-            mismatched = Completions.from_rows([others[i] for i in part], self)
-            self.spent.tokens += self.model.tokens(mismatched.tokens)
+            drift = Coupled(partial(self._drift, [others[i] for i in part]))
             desirable = torch.tensor([data[i][1] for i in part], device=self.device)
-            yield Labelled(Completions.from_rows(rows, self), desirable, Coupled(lambda m=mismatched: m.log_ratio))  # type: ignore[misc]
+            yield Labelled(Completions.from_rows(rows, self), desirable, drift)
+
+    def _drift(self, rows: Sequence[Tokens]) -> Tensor:
+        """The log-ratios of completions under other prompts, `[N]`; only an objective that reads them pays for them."""
+        self.spent.tokens += self.model.tokens(rows)
+        return Completions.from_rows(rows, self).log_ratio
 
     def rankings(self) -> Iterator[Ranked]:
         """A list counts as many completions as its pairs hold, so that one pass over the data is one pass for all; the

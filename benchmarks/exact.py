@@ -37,9 +37,9 @@ WORDS = tuple("abcdefghijkl")
 PROMPTS, PROMPT_LENGTH = 8, 4
 
 FROM_SCRATCH = Training(learning_rate=2e-3, batch_size=64, warmup_steps=20)
-FINE_TUNING = Training(learning_rate=1e-3, batch_size=64, warmup_steps=20)
+FINE_TUNING = Training(learning_rate=2e-3, batch_size=64, warmup_steps=20)
 OFFLINE = Training(learning_rate=1e-3, batch_size=64, warmup_steps=10)
-ONLINE = Training(learning_rate=1e-3, batch_size=256, warmup_steps=10)
+ONLINE = Training(learning_rate=2e-3, batch_size=96, warmup_steps=10)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Exact(Benchmark):
     eval_prompts: Count = PROMPTS
     curve_prompts: Count = PROMPTS
     max_new_tokens: Annotated[int, Range(1, 4)] = 4
+    reward_epochs: Positive = 4.0
     beta: Positive = 0.5
     pairs: Count = 20000
     eval_pairs: Count = 2000
@@ -116,7 +117,7 @@ class Exact(Benchmark):
     def _annotated(self, prompt: int, one: Completion, two: Completion, rng: Random) -> Pair:
         x = self._prompts[prompt]
         margin = self.gold([x], [one])[0] - self.gold([x], [two])[0]
-        first, second = (rng.random() < 1 / (1 + exp(margin)) for _ in range(2))
+        first, second = (rng.random() < 1 / (1 + exp(-margin)) for _ in range(2))
         chosen, rejected = (one, two) if first else (two, one)
         return Pair(x, chosen, rejected, votes=(True, first == second))
 
@@ -167,6 +168,17 @@ class Exact(Benchmark):
         return {"beta": self.beta} if has_beta else {}
 
     def training(self, objective: type[Objective[Any]]) -> Training:
+        """One rule for all: the same optimizer, warm-up and clipping, and one rate and batch for each kind.
+
+        Rates are those beyond which, doubling from 2.5e-4, something gets worse, tried in world 0. Demonstrations: the
+        KL from the chain to the reference was .0100, .0083, .0087 and .0098 nats at 1e-3, 2e-3, 4e-3 and 8e-3. Reward
+        model, 4 epochs: right on .674, .699 and .677 of held-out pairs at 1e-3, 2e-3 and 4e-3 (the true reward is right
+        on .724); on .652 after two epochs. Offline: DPO's held-out loss was .614, .608, .604, .599, .600 and .655 from
+        2.5e-4 to 8e-3, but KTO overshot its KL at 2e-3 with two seeds of three and fell apart at 4e-3, so 1e-3.
+        Online, J by the true reward that was trained on: from 2e-3 to 4e-3 PPO and ReMax lose while RLOO still gains.
+        Batches are large enough that PPO, one rollout of each prompt, takes less than 30 s of two cores for 20,000
+        pairs. The same rates serve a model that the user names, which must have been made by a run of this benchmark.
+        """
         if objective.trains == "reward":
             return FINE_TUNING
         if "demonstrations" in objective.needs:

@@ -37,7 +37,7 @@ FAULTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "every_token": ("paired", ((MARGIN, each("(?.logps - ?.ref_logps)[:, 0]")),)),
     "head": (
         "paired",
-        (method("def init(self, engine):\n        from torch.nn import Linear\n        return Linear(engine.hidden_size, 1)"),),
+        (method("def init(self, engine):\n        from torch import nn\n        return nn.Linear(4, 1)"),),
     ),
     "isolated": ("paired", ((f"({MARGIN})", f"({MARGIN} - ({MARGIN}).mean())"),)),
     "frozen_inputs": (

@@ -127,8 +127,11 @@ def test_a_budget_of_tokens_or_seconds_replaces_that_of_completions(stream: str)
     # What is read outside training counts too: samples, and completions under the prompts of others.
     serving = engine(batch_size=5, max_new_tokens=1)
     with torch.no_grad():
-        next(iter(STREAMS[stream](serving)))
-    assert (serving.spent.tokens > 0) == (stream in ("labelled", "prompts"))
+        batch = next(iter(STREAMS[stream](serving)))
+        assert (serving.spent.tokens > 0) == (stream == "prompts")
+        if isinstance(batch, Labelled):  # and only where an objective reads them
+            assert len(batch.mismatched_log_ratio) == 5
+            assert serving.spent.tokens > 0
     serving = engine(budget=Budget(completions=1, seconds=1000), batch_size=5, max_new_tokens=1)
     with torch.no_grad():
         batches = STREAMS[stream](serving)

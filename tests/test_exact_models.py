@@ -15,6 +15,7 @@ from alignbench.encoding import Encoder
 from alignbench.engine import Sources
 from alignbench.errors import InputError
 from alignbench.evaluate import exact
+from alignbench.evaluate.harness import undisturbed
 from alignbench.evaluate.measure import decode
 from alignbench.judge import JudgeContext
 from alignbench.logprobs import LanguageModel
@@ -97,6 +98,11 @@ def test_judges_and_tasks_that_ask_in_words_are_refused(tmp_path: Path) -> None:
     policy().save(tmp_path)
     with pytest.raises(InputError, match="no questions"):
         find("judge", "lm").open(str(tmp_path), JudgeContext(lambda prompts, completions: None, {}))
+    with undisturbed():
+        from alignbench.evaluate.policy_lm import PolicyLM
+
+        with pytest.raises(InputError, match="no text"):
+            PolicyLM(policy())
 
 
 # --- sampling, scoring, training ---

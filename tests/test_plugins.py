@@ -201,14 +201,14 @@ def test_the_source_holds_what_a_plugin_shares_with_its_package_and_not_where_it
 
 def test_a_third_party_distribution(distribution: Callable[..., None]) -> None:
     distribution(
-        "[alignbench.objectives]\nhinge = third_a:MyLoss\n"
+        "[alignbench.objectives]\nflat = third_a:MyLoss\n"
         "[alignbench.benchmarks]\ntiny = third_b:Tiny\n[alignbench.judges]\nremote = third_c:Remote\n",
         third_a=MY_LOSS, third_b=BENCHMARK, third_c=JUDGE,
     )  # fmt: skip
-    (spec,) = parse_objectives("hinge:margin=2")
-    assert (spec.text, spec.params, spec.path) == ("hinge:margin=2", {"margin": 2.0}, None)
-    assert available("objective")["hinge"] is type(spec.plugin)
-    assert {row.name: row.summary for row in describe("objective")}["hinge"].startswith("A hinge")
+    (spec,) = parse_objectives("flat:margin=2")
+    assert (spec.text, spec.params, spec.path) == ("flat:margin=2", {"margin": 2.0}, None)
+    assert available("objective")["flat"] is type(spec.plugin)
+    assert {row.name: row.summary for row in describe("objective")}["flat"].startswith("A hinge")
     tiny = create_benchmark("tiny:pairs=5:learning_rate=2")  # a benchmark has no training fields
     assert (tiny.text, tiny.params["learning_rate"], tiny.overrides) == ("tiny:learning_rate=2:pairs=5", 2.0, {})
     assert create("tiny:eval_prompts=7", "benchmark").eval_prompts == 7
@@ -233,8 +233,8 @@ def test_two_plugins_of_one_name_are_both_named(distribution: Callable[..., None
      ("third_a:torch", MY_LOSS, "no subclass of alignbench.Objective")],
 )  # fmt: skip
 def test_a_broken_distribution_is_named(distribution: Callable[..., None], value: str, code: str, word: str) -> None:
-    distribution(f"[alignbench.objectives]\nhinge = {value}\n", third_a=code)
-    refused(lambda: create("hinge"), f"{value} of third-losses", word)
+    distribution(f"[alignbench.objectives]\nflat = {value}\n", third_a=code)
+    refused(lambda: create("flat"), f"{value} of third-losses", word)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_broken_distribution_is_named(distribution: Callable[..., None], value
         (("@dataclass(frozen=True)", ""), ["my_loss.py: class MyLoss", "@dataclass(frozen=True)"]),
         (("(frozen=True)\n", "\n"), ["@dataclass(frozen=True)"]),
         (('    paper = "arXiv:2305.10425, eq. 5"\n', ""), ["`paper`"]),
-        (("    margin: float", "    needs = frozenset({'pair'})\n    margin: float"), ["'pair'", "pairs, rankings, reference"]),
+        (("    margin: float", "    needs = frozenset({'pair'})\n    margin: float"), ["'pair'", "pairs, rankings,"]),
         (("    margin: float", "    needs = 'pairs'\n    margin: float"), ["needs='pairs'", "frozenset"]),
         (("    margin: float", "    trains = 'both'\n    margin: float"), ["trains='both'"]),
         (("def loss", "def los"), ["class MyLoss does not define loss"]),

@@ -87,7 +87,7 @@ def test_the_same_objective_twice_is_refused(folder: Path) -> None:
     [
         ("", ["empty objective"]),
         ("dpo,,kto", ["empty objective"]),
-        ("dop", ["unknown objective 'dop', did you mean 'dpo'?", "known: dpo, kto,"]),
+        ("kot", ["unknown objective 'kot', did you mean 'kto'?", "known: aot, "]),
         ("DPO", ["did you mean 'dpo'?"]),
         ("every", ["unknown objective 'every'", "./every.py"]),
         ("dpo:btea=1", ["dpo has no field 'btea', did you mean 'beta'?", "beta=0.1 (above 0)", *TRAINING_FIELDS]),

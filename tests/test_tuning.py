@@ -133,7 +133,7 @@ def test_the_choice_follows_the_verdicts(finished: Path, tmp_path: Path) -> None
     noted = read_json(wanted.folder / "tuning.json")["trials"][0]
     assert noted["status"] == "failed" and "100.0% of the judge's answers" in noted["reason"] and noted["value"] is None
     verdicts_of(wanted, names[1], None)
-    with pytest.raises(TrainingError, match="no trial of dpo came to a win rate"):
+    with pytest.raises(TrainingError, match="no trial of dpo could be measured"):
         choose(wanted)
 
 

@@ -96,7 +96,7 @@ def config_of(options: Options) -> Any:
         best_of=_best_of(options.best_of),
         lm_eval=tuple(_items(options.lm_eval, "--lm-eval")),
         tune=options.tune,
-        held_back=(options.tune_prompts or TUNE_PROMPTS) if options.tune else 0,
+        held_back=_held_back(options, plugin),
         budget=options.budget,
         jobs=workers,
         threads=max(1, (os.cpu_count() or 1) // workers),
@@ -110,6 +110,14 @@ def config_of(options: Options) -> Any:
     config.budget_for(1)
     check_server(judges, options.judge_url, options.judge_price)
     return config
+
+
+def _held_back(options: Options, benchmark: Any) -> int:
+    """The prompts that trials of a tuning are judged on; where a policy's worth is an exact sum none are needed."""
+    exact = benchmark.exact() is not None
+    if exact and options.tune_prompts:
+        raise InputError("--tune-prompts: in this benchmark trials are chosen by their exact gain share; leave it out.")
+    return (options.tune_prompts or TUNE_PROMPTS) if options.tune and not exact else 0
 
 
 def check_server(judges: Sequence[tuple[str, str]], url: str, price: str) -> None:

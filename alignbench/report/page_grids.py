@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..results import Json
 from .tables import Cell
 from .text import brackets, count, lower, number, p_value, signed
-from .tuning import setting, tuning_lines
+from .tuning import measure, setting, tuning_lines
 
 
 @dataclass(frozen=True)
@@ -250,5 +250,5 @@ def _tuning(summary: Json) -> Grid:
         ]
         for trial in summary["tuning"]["trials"]
     ]
-    heads = [("spec", ""), ("trial", ""), ("win rate", "against the reference"), ("", "")]
+    heads = [("spec", ""), ("trial", ""), (measure(summary["tuning"]), "against the reference"), ("", "")]
     return Grid(tuning_lines(summary)[0], heads, rows, names=2)

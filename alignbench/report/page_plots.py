@@ -71,7 +71,7 @@ TEXTS = {
     ),
     "tuning": (
         "Tuning",
-        "Every trial of the grid, on the tuning prompts; the same grid and the same number of trials for each spec.",
+        "Every trial of the grid, on a seed that is not compared; the same grid and as many trials for each spec.",
     ),
     "cost": (
         "Where the time goes",

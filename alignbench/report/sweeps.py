@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from ..results import Json
 from .store import REFERENCE
 from .style import GREY, Look, caption, figure, label, legend, looks
-from .tuning import by_spec, setting
+from .tuning import by_spec, chosen_by, measure, setting
 
 AGAINST = {"reference": "against the reference", "chosen": "against the data's chosen"}
 ACROSS = 4  # panels of tuning beside each other
@@ -80,13 +80,13 @@ def tuning(summary: Json, path: Path) -> Path | None:
             axes.set_visible(position < len(trials))
             if position >= len(trials) - across:
                 axes.tick_params(labelbottom=True)
-                axes.set_xlabel("win rate")
+                axes.set_xlabel(measure(found))
         names = ["\n".join(label(part, NARROW) for part in point.split(":")) for point in points]
         grid[0].set_yticks(range(len(points)), names)
         grid[0].set_ylim(len(points) - 0.45, -0.55)
         drawn.legend(handles=_handles(), loc="outside right upper")
-        judge = label(found["judge"], 30)
-        caption(drawn, f"Judge {judge} over the reference on {found['prompts']} tuning prompts. Intervals of 95 %.")
+        exact = measure(found) == "gain share"
+        caption(drawn, f"Chosen by {chosen_by(found)}.{'' if exact else ' Intervals of 95 %.'}")
     return path
 
 

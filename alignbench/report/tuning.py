@@ -12,11 +12,22 @@ def tuning_lines(summary: Json) -> list[str]:
     if not found:
         return []
     grid = "; ".join(f"{name} = {', '.join(map(str, values))}" for name, values in found["grid"].items())
-    how = f"chosen by the win rate of judge {found['judge']} over the reference on {found['prompts']} other prompts"
-    lines = [f"grid: {grid}; the same trials for every spec, with seed {found['seed']}, {how}"]
+    lines = [f"grid: {grid}; the same trials for every spec, with seed {found['seed']}, chosen by {chosen_by(found)}"]
     for spec, trials in by_spec(found).items():
         lines.append(f"{spec}: " + "; ".join(_trial(trial) for trial in trials))
     return lines
+
+
+def measure(found: Json) -> str:
+    """The name of what trials are chosen by; an earlier version had win rates alone and did not say so."""
+    return str(found.get("measure", "win_rate")).replace("_", " ")
+
+
+def chosen_by(found: Json) -> str:
+    """By what the best trial was chosen."""
+    if measure(found) == "gain share":
+        return "the exact share of what can be gained over the reference"
+    return f"the win rate of judge {found['judge']} over the reference on {found['prompts']} other prompts"
 
 
 def by_spec(found: Json) -> dict[str, list[Json]]:
@@ -35,5 +46,6 @@ def setting(trial: Json) -> str:
 def _trial(trial: Json) -> str:
     if trial["status"] != "done" or trial["value"] is None:
         return f"{setting(trial)} {trial['status']}" + (f" ({trial['reason']})" if trial["reason"] else "")
-    shown = f"{number(trial['value'], 3)} {brackets(trial['low'], trial['high'], 3)}".strip()
+    exact = trial["low"] == trial["high"]
+    shown = f"{number(trial['value'], 3)} {'' if exact else brackets(trial['low'], trial['high'], 3)}".strip()
     return f"{setting(trial)} {shown}" + (" (chosen)" if trial["chosen"] else "")

@@ -1,7 +1,8 @@
 """Tuning: the same grid and the same number of trials for every objective, before anything is compared.
 
 The trials are a run of their own in the folder `tuning`: one seed that the comparison never uses, on prompts that it
-never evaluates on. Each objective goes on with the trial that the headline judge prefers.
+never evaluates on. Each objective goes on with the trial that the headline judge prefers; where the world can be
+enumerated, with the one of the largest share of what can be gained, which needs neither judge nor prompts.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .config import Config
 SEED = 999  # no seed of a comparison: those are 0, 1, ...
 FOLDER = "tuning"
 FILE = "tuning.json"
+NOTHING: Json = {"value": None, "low": None, "high": None}
 LIMIT = 0.05  # above this share of unusable answers a win rate is none
 
 RunTrials = Callable[[Config], dict[str, str]]
@@ -128,7 +130,7 @@ def tuned(config: Config, specs: Sequence[Spec], run_trials: RunTrials) -> tuple
             reasons = {
                 measured[t.text]["reason"] or failed.get(f"{t.text} seed {SEED}") for t in trials if t.spec == spec.text
             }
-            raise TrainingError(f"no trial of {spec.text} came to a win rate ({'; '.join(map(str, reasons))}).")
+            raise TrainingError(f"no trial of {spec.text} could be measured ({'; '.join(map(str, reasons))}).")
     write_json(config.folder / FILE, _noted(config, trials, measured, {trial.text for trial in chosen.values()}))
     taken = [chosen[spec.text] for spec in specs]
     chosen_config = replace(
@@ -138,23 +140,35 @@ def tuned(config: Config, specs: Sequence[Spec], run_trials: RunTrials) -> tuple
 
 
 def _measured(folder: Path, text: str) -> Json:
-    """The win rate of a trial over the reference by the headline judge, from the store of the trials."""
+    """The win rate of a trial over the reference by the headline judge, or its exact gain share, from its store."""
     run = read_json(folder / "run.json")
     entry = next(cell for cell in run["cells"] if cell["spec"] == text)
+    if run["exact"] is not None:
+        return _exactly(folder / entry["folder"] / f"seed-{SEED}", run["exact"]["cell"])
     file = f"{entry['folder']}/seed-{SEED}/{entry['samples']['1']}"
     match = read_match(folder / run["judges"][run["headline"]], file, run["reference"][str(SEED)]["1"])
-    nothing: Json = {"value": None, "low": None, "high": None}
     if match is None:
-        train = folder / entry["folder"] / f"seed-{SEED}" / "train.json"
-        why = read_json(train).get("reason") if train.exists() else None
-        return {**nothing, "status": "failed", "reason": why or "it was not trained or not judged"}
+        return _failed(folder / entry["folder"] / f"seed-{SEED}")
     unusable = sum(verdict.unusable for verdict in match.verdicts) / (2 * len(match.verdicts))
     if unusable > LIMIT:
-        return {**nothing, "status": "failed", "reason": f"{unusable:.1%} of the judge's answers were unusable"}
+        return {**NOTHING, "status": "failed", "reason": f"{unusable:.1%} of the judge's answers were unusable"}
     scores = np.array([[verdict.score] for verdict in match.verdicts])
     found = interval(scores, np.random.default_rng(derive(0, f"tuning/{text}")), bounds=(0, 1))
     ends = {"value": found.value, "low": found.low, "high": found.high}
     return {**ends, "prompts": len(match.verdicts), "status": "done", "reason": None}
+
+
+def _exactly(cell: Path, name: str) -> Json:
+    """The gain share of a trial: one number, nothing about it is estimated."""
+    if not (cell / name).exists():
+        return _failed(cell)
+    share = read_json(cell / name)["gain_share"]
+    return {"value": share, "low": share, "high": share, "prompts": 0, "status": "done", "reason": None}
+
+
+def _failed(cell: Path) -> Json:
+    why = read_json(cell / "train.json").get("reason") if (cell / "train.json").exists() else None
+    return {**NOTHING, "status": "failed", "reason": why or "it was not trained or not judged"}
 
 
 def _noted(config: Config, trials: Sequence[Trial], measured: Json, chosen: set[str]) -> Json:
@@ -175,6 +189,7 @@ def _noted(config: Config, trials: Sequence[Trial], measured: Json, chosen: set[
         "seed": SEED,
         "prompts": max(found.get("prompts", 0) for found in measured.values()),
         "judge": name + (f":{argument}" if argument else ""),
+        "measure": "win_rate" if config.held_back else "gain_share",
         "trials": entries,
     }
 
