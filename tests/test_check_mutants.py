@@ -86,7 +86,7 @@ KTO = [
     other("kto", "no drift", (DRIFT, "torch.zeros(())")),
     mutant("kto", "the labels are swapped", ("torch.where(batch.desirable, desirable, undesirable)", "torch.where(batch.desirable, undesirable, desirable)")),
     mutant("kto", "one weight for both", ("self.undesirable_weight * (1 -", "self.desirable_weight * (1 -")),
-    mutant("kto", "beta on the ratio alone", ("self.beta * (drift - ratio)", "drift - self.beta * ratio")),
+    other("kto", "beta on the ratio alone", ("self.beta * (drift - ratio)", "drift - self.beta * ratio")),
     mutant("kto", "desirable ones only", ("torch.where(batch.desirable, desirable, undesirable)", "desirable * batch.desirable")),
 ]  # fmt: skip
 

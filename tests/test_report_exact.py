@@ -36,7 +36,14 @@ def _few_resamples() -> Iterator[None]:
 
 
 def small(**changes: Any) -> Synthetic:
-    sizes = {"seeds": (0, 1, 2), "prompts": 4, "pairs": 2, "gold": False, "held_out": False, "head_to_head": False}
+    sizes: Json = {
+        "seeds": (0, 1, 2),
+        "prompts": 4,
+        "pairs": 2,
+        "gold": False,
+        "held_out": False,
+        "head_to_head": False,
+    }
     return Synthetic(**(sizes | {"specs": SPECS} | changes))
 
 
@@ -90,7 +97,7 @@ def test_pairs_are_tested_on_common_seeds_and_adjusted_together() -> None:
     p = scipy.stats.ttest_rel([0.70, 0.75, 0.71], [0.60, 0.64, 0.62]).pvalue
     assert first["p"] == pytest.approx(p) and first["seeds"] == [0, 1, 2]
     assert second["p"] is None and second["difference"]["value"] == pytest.approx(0.21)
-    more = [{"p": 0.04, "difference": {}}, {"p": None, "difference": {}}]
+    more: list[Json] = [{"p": 0.04, "difference": {}}, {"p": None, "difference": {}}]
     adjust([first, second, *more])
     assert first["p_holm"] == pytest.approx(2 * p) and first["significant"]
     assert second["p_holm"] is None and not second["significant"]

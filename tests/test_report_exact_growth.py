@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from rich.cells import cell_len
@@ -17,7 +18,7 @@ from alignbench.results import read_json
 from tests.synthetic import Synthetic
 from tests.synthetic_exact import TWELVE, Exact, exact_of, write_exact
 from tests.synthetic_store import printed, without_style, write_store
-from tests.test_report_exact_looks import SIZES, figures, inside
+from tests.test_report_exact_looks import SIZES, figures, inside, xy
 
 __all__ = ["figures"]
 Json = dict[str, Any]
@@ -120,11 +121,6 @@ def test_a_plot_of_many_specs_is_legible(tmp_path: Path, figures: list[Figure]) 
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1,000", "10,000", "100,000"]
     known = [row for row in growth["rows"].values() if row["limit"] is not None]
     assert len(limits.collections) == len(known) == 7
-    lines = [line for line in axes.lines if len(line.get_xydata()) == 3]
-    assert len(lines) == 12
-    for line, height in ((line, line.get_ydata()) for line in lines):
-        assert any(
-            [point["value"] for point in row["points"]] == pytest.approx(list(height))
-            for row in growth["rows"].values()
-        ), line
-    assert list(growth["pairs"]) == [1000, 10_000, 100_000]
+    lines = [[y for _, y in xy(line)] for line in axes.lines if len(xy(line)) == 3]
+    shares = [[point["value"] for point in row["points"]] for row in growth["rows"].values()]
+    assert np.array(sorted(lines)) == pytest.approx(np.array(sorted(shares)))  # none is below the edge here

@@ -10,8 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from rich.cells import cell_len
 
 from alignbench.report import judging, write_report
@@ -104,6 +106,12 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return found
 
 
+def xy(line: Line2D) -> list[list[float]]:
+    """The points of a line."""
+    found: list[list[float]] = np.asarray(line.get_xydata(), dtype=np.float64).tolist()
+    return found
+
+
 def inside(drawn: Figure) -> None:
     """Nothing is cut off, and no legend covers data."""
     page, shown = drawn.bbox, [axes for axes in drawn.axes if axes.get_visible()]
@@ -164,7 +172,7 @@ def test_marks_stand_where_the_figures_are(tmp_path: Path, figures: list[Figure]
     frontier({"exact": exact}, tmp_path / "frontier.png")
     row, at = exact["rows"]["ipo:beta=0.5"], set()
     for axes in figures[0].axes:
-        at |= {(round(float(x), 9), round(float(y), 9)) for line in axes.lines for x, y in line.get_xydata()}
+        at |= {(round(float(x), 9), round(float(y), 9)) for line in axes.lines for x, y in xy(line)}
     reward, share = ({"y": name} for name in ("expected_reward", "gain_share"))
     for axis in (reward, share):
         known = [(row["kl"]["value"], row[axis["y"]]["value"])] if axis is reward else []
