@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 
 import torch
@@ -95,7 +95,6 @@ class LocalEngine:
         self.head: nn.Module | None = None
         self.generator = torch.Generator().manual_seed(derive(seed, "objective"))
         self._rollouts = 0
-        self._samples_each = 1  # completions that the last rollout drew of each prompt
 
     # what an objective may ask about
 
@@ -126,6 +125,7 @@ class LocalEngine:
         """One pass over `rows`; without gradient it serves the objective and is time of scoring, not of training."""
         self.spent.policy_forwards += len(rows)
         if not torch.is_grad_enabled():
+            self.spent.tokens += self.model.tokens(rows)
             with self.spent.phase("score"):
                 return _Unlearned(self.model.forward(rows), self.spent)
         read = self.model.tokens(rows)
@@ -139,6 +139,8 @@ class LocalEngine:
         before = reference.forwards
         with self.spent.phase("score"):
             logps = reference.logps(rows).to(self.device)
+        if reference.forwards > before:  # else they were in the cache
+            self.spent.tokens += self.model.tokens(rows)
         self.spent.reference_forwards += reference.forwards - before
         return logps
 
@@ -171,18 +173,17 @@ class LocalEngine:
 
     def labelled(self) -> Iterator[Labelled]:
         data = self._data.as_labelled()
-        others = mismatched_rows(self._data)
         leads = {2 * pairs.start for pairs in self._data.pairs_of} or range(len(data))
         for part in self._batches(self._labelled_order(), lambda _: 1):
             self._consume([data[i][0].prompt_id for i in part if i in leads], len(part))
             rows = [data[i][0] for i in part]
-            drift = Coupled(partial(self._drift, [others[i] for i in part]))
+            drift = Coupled(partial(self._drift, part))
             desirable = torch.tensor([data[i][1] for i in part], device=self.device)
             yield Labelled(Completions.from_rows(rows, self), desirable, drift)
 
-    def _drift(self, rows: Sequence[Tokens]) -> Tensor:
+    def _drift(self, items: Sequence[int]) -> Tensor:
         """The log-ratios of completions under other prompts, `[N]`; only an objective that reads them pays for them."""
-        self.spent.tokens += self.model.tokens(rows)
+        rows = [self._mismatched[i] for i in items]
         return Completions.from_rows(rows, self).log_ratio
 
     def rankings(self) -> Iterator[Ranked]:
@@ -200,9 +201,9 @@ class LocalEngine:
             self._consume([data[i].prompt_id for i in part], len(part))
             yield Completions.from_rows([data[i] for i in part], self)
 
-    def prompts(self) -> Iterator[Prompts]:
+    def prompts(self, n: int = 1) -> Iterator[Prompts]:
         items = self._data.leaders
-        stream = self._batches(self._order(len(items)), lambda _: self._samples_each)
+        stream = self._batches(self._order(len(items)), lambda _: n)
         for part in stream:
             self._consume([items[i].prompt_id for i in part], 0)
             yield Prompts(tuple(Tokens(items[i].prompt, (), items[i].prompt_id) for i in part))
@@ -216,8 +217,7 @@ class LocalEngine:
             rows = sample(self.model.policy, repeated, seed, self.sources.max_new_tokens, 0.0 if greedy else 1.0)
         if not greedy:  # it draws no random number, so that the next rollout is the same with and without it
             self._rollouts += 1
-            self._samples_each = n
-            self.spent.completions += len(rows)
+        self.spent.completions += len(rows)
         drawn = sum(len(row.completion) for row in rows)
         self.spent.sampled_tokens += drawn
         self.spent.tokens += drawn + sum(len(row.prompt) for row in rows)
@@ -226,11 +226,8 @@ class LocalEngine:
     def score(self, samples: Completions) -> Completions:
         with torch.no_grad(), self.spent.phase("score"):
             given = {"logps": samples.logps}
-            self.spent.tokens += self.model.tokens(samples.tokens)
-            if (reference := self.sources.reference) is not None:
-                before = reference.forwards
+            if self.sources.reference is not None:
                 given["ref_logps"] = samples.ref_logps
-                self.spent.tokens += self.model.tokens(samples.tokens) if reference.forwards > before else 0
             if self.head is not None:
                 given["values"] = samples.values
         return samples.with_scores(**given)
@@ -242,6 +239,10 @@ class LocalEngine:
             return torch.as_tensor(score(samples.tokens), dtype=torch.float32, device=self.device)
 
     # the common order
+
+    @cached_property
+    def _mismatched(self) -> tuple[Tokens, ...]:
+        return mismatched_rows(self._data)
 
     @property
     def _data(self) -> Dataset:

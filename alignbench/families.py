@@ -104,7 +104,7 @@ class Online(Objective[Experience]):
     def rollouts(self, engine: Engine, n: int = 1) -> Iterator[tuple[Completions, Tensor]]:
         """For each batch of B prompts n samples of each, scored by policy and reference and with their values, and
         their rewards `[B n]`; the n of one prompt stand together."""
-        for prompts in engine.prompts():
+        for prompts in engine.prompts(n):
             samples = engine.score(engine.sample(prompts, n))
             yield samples, self.rewarded(engine, samples)
 

@@ -161,6 +161,8 @@ def _places(row: dict[str, Any], name: str, items: list[Any]) -> list[float]:
         # Compared, not converted: an integer may be too large for a float.
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
             raise UnusableError(field, f"{shown(json.dumps(value, default=str), 30)} is no number")
+        if sign > 0 and value < 1:
+            raise UnusableError(field, f"{value} is no rank: it gives the place of each completion, 1 the best")
     return [sign * value for value in values]
 
 

@@ -71,7 +71,7 @@ def check_fields(config: Any, name: str) -> None:
 class Training:
     """How any objective is optimised; set in a spec like a hyper-parameter (`dpo:learning_rate=1e-5`).
 
-    `batch_size` counts prompts for paired and online objectives and labelled completions otherwise. The learning rate
+    `batch_size` counts pairs, ranked lists, prompts to sample from, or single completions. The learning rate
     rises linearly over `warmup_steps` optimizer steps and then falls linearly with the share of the budget used.
     `steps` ends training early; 0 leaves it to the budget.
     """
@@ -122,13 +122,14 @@ class Engine(Protocol):
 
     def demonstrations(self) -> Iterator[Completions]: ...
 
-    def prompts(self) -> Iterator[Prompts]: ...
+    def prompts(self, n: int = 1) -> Iterator[Prompts]:
+        """Prompts to sample from; `n` is how many completions of each will be drawn, for the budget."""
+        ...
 
     def sample(self, prompts: Prompts, n: int = 1, greedy: bool = False) -> Completions:
         """`n` completions of each prompt from the policy, temperature 1; the n of one prompt stand together.
 
-        A `greedy` one takes the likeliest token each time. It is there to be compared with, not to be trained on: it
-        costs time and tokens, but none of the completions of the budget.
+        A `greedy` one takes the likeliest token each time; it counts in the budget as any other.
         """
         ...
 
@@ -152,9 +153,9 @@ class Objective(ABC, Generic[BatchT]):
     field may change what an instance needs), `trains` ("policy", a row of the table, or "reward", a stage).
 
     The conformance kit also reads: `at_reference`, the loss of every sequence or token where the policy is the
-    reference; `moves`, which way a step on the loss moves the log-prob (of a reward model: the reward) of each kind of
-    completion, where an objective differs from its family; `known_failures`, the checks that it does not pass, each
-    with the reason.
+    reference and every field at its default; `moves`, which way a step on the loss moves the log-prob (of a reward
+    model: the reward) of each kind of completion, where an objective differs from its family; `known_failures`, the
+    checks that it does not pass, each with the reason.
     """
 
     paper: ClassVar[str]

@@ -20,11 +20,11 @@ PHASES: tuple[Phase, ...] = ("train", "sample", "score", "evaluate")
 class Spent:
     """What has been used so far; the loop adds the tokens it trains on.
 
-    `tokens`: what a budget of tokens counts, read in training, in rollouts and their scoring, and in KTO's mismatched
-    completions. `sampled_tokens`: those of them that were drawn. `policy_forwards`, `reference_forwards`: sequences
-    that passes of the two models read, a sequence as often as it was read; sampling and look-ups in the reference's
-    cache are no passes. `tokens_trained`: tokens read with gradient; `tokens_saved`: what passes of each sequence by
-    itself would have read beyond those.
+    `tokens`: what a budget of tokens counts: drawn in rollouts, and read in any pass, with gradient or without, of the
+    policy or of a reference that is not cached. `sampled_tokens`: those of them that were drawn. `policy_forwards`,
+    `reference_forwards`: sequences that passes of the two models read, a sequence as often as it was read; sampling and
+    look-ups in the reference's cache are no passes. `tokens_trained`: tokens read with gradient; `tokens_saved`: what
+    passes of each sequence by itself would have read beyond those.
 
     The clock runs in one phase at a time: every second since `started` belongs to one phase, so that the phases add up
     to the time that has passed.

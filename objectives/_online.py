@@ -161,7 +161,7 @@ class Picking(Objective[BatchT]):
 
     def groups(self, engine: Engine) -> Iterator[tuple[Completions, Tensor]]:
         """For each batch of P prompts n samples of each, and their rewards `[P, n]`."""
-        for prompts in engine.prompts():
+        for prompts in engine.prompts(self.n):
             samples = engine.sample(prompts, self.n)
             rewards = engine.reward(samples, self.reward) - self.missing_end_penalty * (~samples.ended)
             yield samples, rewards.view(-1, self.n)

@@ -24,7 +24,7 @@ class DrGRPO(Grouped):
 
     The authors' code divides this sum by a constant, the longest length that is sampled; the formula has none, and nor
     has this: it would only scale the learning rate. The paper sets beta = 0, for rewards that cannot be exploited; a
-    reward model can, so GRPO's beta is kept here.
+    reward model can, so GRPO's beta is kept here. With one update a rollout rho is 1 and nothing is clipped.
 
     Its limit is not the optimum of E r - beta KL: the mean gradient of k3 is that of KL(pi_ref || pi), and the mean of
     a group holds the sample's own reward. It stops where, with Q the expected reward after a token, V the mean of Q

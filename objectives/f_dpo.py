@@ -28,7 +28,7 @@ class FDPO(Paired):
 
     `alpha` is the paper's: reverse KL at 0, forward KL at 1 (TRL's is 1 - alpha). Where -h (or -alpha h) is
     above 20, e^-h goes on along its tangent: values and gradients stay finite and keep their sign, but the loss is no
-    longer the paper's for a completion that has become e^20 times less likely.
+    longer the paper's for a completion that has become e^20 (or e^(20 / alpha)) times less likely.
     """
 
     paper = "arXiv:2309.16240, table 1"
@@ -68,7 +68,9 @@ class FDPO(Paired):
 
         def log_ratio(t: Tensor) -> Tensor:
             gap = below + t.exp()
-            return -gap.expm1().log() if self.divergence == "js" else -(self._power * gap).log() / self._power
+            if self.divergence == "js":
+                return -(gap + (-(-gap).expm1()).log())  # -log(e^gap - 1), where e^gap may be too large
+            return -(self._power * gap).log() / self._power
 
         def missing(t: Tensor) -> Tensor:
             return -torch.logsumexp(world.ref + log_ratio(t), dim=1, keepdim=True)

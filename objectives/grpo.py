@@ -25,7 +25,7 @@ class GRPO(Grouped):
     `normaliser` says what these are averaged over: "sequence" is the paper's, the mean over the tokens of each
     completion (`[B]`), under which a token of a long one counts less; "token" takes all tokens of the batch alike
     (`[B, T]`, as in DAPO). The gradient of k3 is not that of the KL it estimates: on the policy's own samples its mean
-    is that of KL(pi_ref || pi).
+    is that of KL(pi_ref || pi). With one update a rollout, the default, rho is 1 and nothing is clipped.
     """
 
     paper = "arXiv:2402.03300, eq. 3 and 4; normaliser 'token': DAPO, arXiv:2503.14476, section 3.3"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -24,7 +25,8 @@ class OnlineDPO(Picking[Pairs]):
     samples count in the budget all the same.
 
     `loss_type` is any paired objective, with `+` before each of its fields: `online_dpo:loss_type=ipo+beta=0.3`.
-    `beta` is that of the paired loss, where it has one and `loss_type` does not set it; 0 leaves it at its default.
+    `beta` is that of the paired loss. What `loss_type` itself sets goes before, 0 leaves the loss its default, and the
+    field shows what is used: 0 where the loss has no beta.
     """
 
     paper = "arXiv:2402.04792, algorithm 1"
@@ -38,12 +40,16 @@ class OnlineDPO(Picking[Pairs]):
     def __post_init__(self) -> None:
         super().__post_init__()
         needs = self.needs - {"reference"} | self.paired.needs - {"pairs"}
-        object.__setattr__(self, "needs", needs)
+        own = {"needs": needs, "moves": self.paired.moves, "beta": getattr(self.paired, "beta", 0.0)}
+        if self.paired != create("dpo"):
+            own |= {"at_reference": None, "known_failures": self.paired.known_failures}
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def paired(self) -> Paired:
         """The objective whose loss it is."""
-        spec = self.loss_type.replace("+", ":")
+        spec = re.sub(r"\+(?=\w+=)", ":", self.loss_type)  # the + of 1e+2 is none
         try:
             made = create(spec)
             if self.beta and ":beta=" not in spec and "beta" in {field.name for field in fields(made)}:
@@ -75,7 +81,8 @@ class OnlineDPO(Picking[Pairs]):
                 )
                 scores = unpenalised(rewards.flatten(), samples, self.missing_end_penalty).view(-1, self.n).mean(1)
                 pairs = Pairs.from_rows(best, worst, samples.scorer)
-                yield pairs.with_extra(score=scores[kept], kept=kept.float().mean().expand(len(best)))
+                shown = {"score": scores.mean(), "kept": kept.float().mean()}
+                yield pairs.with_extra(**{name: value.expand(len(best)) for name, value in shown.items()})
 
     def loss(self, batch: Pairs) -> Tensor:  # [B]
         return self.paired.loss(batch)

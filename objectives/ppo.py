@@ -83,7 +83,7 @@ class PPO(Online):
     def limit(self, world: ExactWorld) -> Tensor | None:
         # Without discount the rewards of the tokens add up to r - beta log pi/pi_ref, so what is climbed is J at this
         # beta; where no step changes J any more, true values leave every advantage 0. A reward model has another J.
-        found = self.reward == "gold" and self.beta > 0 and self.gamma == 1
+        found = self.reward == "gold" and self.beta > 0 and self.gamma == 1 and (self.value_coef > 0 or self.lam == 1)
         return world.tilted(world.reward / self.beta) if found else None
 
     def _value_loss(self, batch: Experience) -> Tensor:  # [B, T]

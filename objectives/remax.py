@@ -22,14 +22,14 @@ class ReMax(Reinforce):
         -(r(x, y) - beta log pi(y|x)/pi_ref(y|x) - r(x, y')) log pi(y|x)
 
     The KL is that of the whole completion (k1), at the time of sampling; the baseline is free of it, and any baseline
-    that y does not enter leaves the gradient without bias. Greedy completions are not trained on, so they count in the
-    cost, and not in the budget of completions.
+    that y does not enter leaves the gradient without bias. Greedy completions are not trained on, but they are drawn
+    and rewarded, and so they count in the budget of completions, as the samples do that RLOO has for a baseline.
     """
 
     paper = "arXiv:2310.10505, algorithm 1"
 
     def batches(self, engine: Engine) -> Iterator[Experience]:
-        for prompts in engine.prompts():
+        for prompts in engine.prompts(n=2):
             greedy = self.rewarded(engine, engine.sample(prompts, greedy=True))
             samples = engine.score(engine.sample(prompts))
             rewards = self.rewarded(engine, samples)

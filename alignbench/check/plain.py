@@ -190,7 +190,7 @@ class PlainEngine:
         for part in self._batches():
             yield self._completions([self.row(number, 0) for number in part])
 
-    def prompts(self) -> Iterator[Prompts]:
+    def prompts(self, n: int = 1) -> Iterator[Prompts]:
         for part in self._batches():
             yield Prompts(tuple(Tokens(self._prompt(number), (), number) for number in part))
 

@@ -18,6 +18,8 @@ from .tables import Cell, Column, Table
 from .text import brackets, number
 
 PAIRS = "benchmark field pairs"  # of `run.json`'s identity
+# The passes over the pairs: fewer pairs may be read more often, so that no run is short of steps.
+PASSES = ("benchmark field epochs", "benchmark field reward_epochs")
 CLOSE = 0.01  # of the gain: rounding on another machine moves a starting model by less, another one by more
 
 
@@ -40,6 +42,7 @@ def join(summaries: Sequence[Json]) -> Json | None:
     return {
         "pairs": sorted({_pairs(each) for each in ordered}),
         "runs": {each["name"]: _pairs(each) for each in ordered},
+        "passes": {each["name"]: [each["identity"].get(name) for name in PASSES] for each in ordered},
         "rows": {spec: _row(spec, ordered) for spec in specs},
     }
 
@@ -49,16 +52,16 @@ def _pairs(summary: Json) -> int:
 
 
 def _check_same(one: Json, other: Json) -> None:
-    """One world: the same identity but for the pairs, and the same reference and optimum."""
+    """One world: the same identity but for the pairs and passes over them, and the same reference and optimum."""
     names = f"{one['name']} and {other['name']}"
     first, second = one["identity"], other["identity"]
-    keys = [key for key in (first | second) if key != PAIRS and first.get(key) != second.get(key)]
+    keys = [key for key in (first | second) if key not in (PAIRS, *PASSES) and first.get(key) != second.get(key)]
     if keys:
         said = f"{keys[0].removeprefix('benchmark field ')} ({first.get(keys[0])} and {second.get(keys[0])})"
         more = f" and {len(keys) - 1} other settings" if len(keys) > 1 else ""
         raise InputError(
             f"{names} differ not only in pairs but in {said}{more}, so the growth of the gain share with pairs cannot "
-            f"be shown: report runs that differ in nothing but `pairs`, or each run alone."
+            f"be shown: report runs that differ in `pairs` and passes over them alone, or each run by itself."
         )
     worlds = [each["exact"] for each in (one, other)]
     gain = worlds[0]["optimum"]["objective"] - worlds[0]["reference"]["objective"]
@@ -104,6 +107,7 @@ def build(growth: Json) -> Table:
     runs = ", ".join(f"{name} ({pairs:,} pairs)" for name, pairs in growth["runs"].items())
     notes = [
         f"gain share at each number of pairs, from the runs {runs}: one world and one starting model",
+        *_passes(growth),
         "intervals are 95 %, t over the seeds of a run, and conditional on its draw of the pairs",
         "limit: what the objective tends to with unlimited data and steps, where that is known",
     ]
@@ -113,6 +117,14 @@ def build(growth: Json) -> Table:
 def _rank(row: Json) -> tuple[int, float]:
     last = row["points"][-1] if row["points"] else {"pairs": 0, "value": 0.0}
     return -int(last["pairs"]), -float(last["value"])
+
+
+def _passes(growth: Json) -> list[str]:
+    """How often the pairs of each run were read, where that is not the same in all."""
+    if len({tuple(passes) for passes in growth["passes"].values()}) < 2:
+        return []
+    said = (f"{name} {own:g} (by reward models {reward:g})" for name, (own, reward) in growth["passes"].items())
+    return [f"passes over the pairs: {', '.join(said)}"]
 
 
 def _column(pairs: int) -> Column:

@@ -135,7 +135,7 @@ def cache(world: World, report: Report) -> None:
     started = time.perf_counter()
     dataset, reference = world.dataset("train"), world.reference
     rows = list(dataset.completions)
-    if world.unpaired:
+    if world.unpaired and len(dataset.prompts) > 1:  # else nothing can be mismatched, and not everybody asks for it
         rows += mismatched_rows(dataset)
     report(0.1, f"{len(rows)} completions")
 
