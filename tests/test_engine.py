@@ -181,7 +181,7 @@ def test_a_mismatched_partner_never_shares_the_prompt(pairs: int, repeated: int,
 
 def test_one_prompt_alone_has_no_mismatched_partner() -> None:
     with pytest.raises(InputError, match="one prompt only"):
-        next(engine(dataset(3, repeated=3)).labelled())
+        _ = next(engine(dataset(3, repeated=3)).labelled()).mismatched_log_ratio
 
 
 def test_rollouts_follow_from_the_seed_and_differ_from_one_another() -> None:

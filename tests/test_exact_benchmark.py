@@ -165,9 +165,13 @@ def test_beta_is_given_to_whoever_has_one() -> None:
 
 def test_one_rule_for_all_offline_and_one_for_all_online_objectives() -> None:
     exact = benchmark()
-    offline = {exact.training(find("objective", name)) for name in ("dpo", "kto", "preferred_ft", "ipo")}
-    online = {exact.training(find("objective", name)) for name in ("ppo", "rloo")}
-    assert len(offline) == len(online) == 1
+    offline, online = {"dpo": 2, "ipo": 2, "preferred_ft": 2, "kto": 1}, {"ppo": 1, "rloo": 4, "raft": 4}
+    for read, rate in ((offline, 1e-3), (online, 2e-3)):
+        for name, each in read.items():
+            found = exact.training(find("objective", name))
+            assert found.learning_rate == rate
+            assert found.batch_size * each == 128  # completions that a step reads
+    assert exact.reward_epochs == exact.epochs  # nobody learns more often from the same pairs
 
 
 @pytest.mark.parametrize(("field", "value"), [("max_new_tokens", 5), ("max_new_tokens", 0), ("beta", 0.0)])

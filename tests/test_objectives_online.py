@@ -96,19 +96,19 @@ def greedily(made: LocalEngine, row: Tokens) -> Tokens:
     return Tokens(row.prompt, new, row.prompt_id, new[-1] in made.model.policy.ends)
 
 
-def test_greedy_completions_cost_tokens_and_are_none_of_the_budget() -> None:
+def test_greedy_completions_count_as_any_other_and_leave_the_random_numbers_alone() -> None:
     with_greedy, without = serving(), serving()
     first, second = next(with_greedy.prompts()), next(without.prompts())
     greedy = with_greedy.sample(first, greedy=True)
     assert greedy.tokens == tuple(greedily(with_greedy, row) for row in first.tokens)
-    assert with_greedy.spent.completions == 0
+    assert with_greedy.spent.completions == len(first)
     assert with_greedy.spent.sampled_tokens == sum(len(row.completion) for row in greedy.tokens) > 0
     assert with_greedy.spent.tokens == sum(len(row.prompt + row.completion) for row in greedy.tokens)
     assert with_greedy.sample(first).tokens == without.sample(second).tokens  # the random numbers stay where they were
     trained, objective = serving(), create("remax")
     list(train(trained, objective))
     assert trained.spent.completions == 64
-    assert len(trained.consumed) == 64
+    assert len(trained.consumed) == 32
 
 
 # Losses.
@@ -255,9 +255,9 @@ def test_an_inner_epoch_sees_every_sample_once(inner_epochs: int, minibatches: i
 def test_prompts_come_in_the_common_order_and_the_budget_counts_every_sample(name: str) -> None:
     offline = serving(budget=32)
     list(offline.pairs())
-    n = {"ppo": 1, "remax": 1}.get(name, 2)
+    n = {"ppo": 1}.get(name, 2)  # of ReMax one sample and the greedy completion
     made = serving(budget=32)
-    steps = list(train(made, create(name if n == 1 else f"{name}:n={n}")))
+    steps = list(train(made, create(name if name in ("ppo", "remax") else f"{name}:n={n}")))
     assert made.consumed[: len(offline.consumed)] == offline.consumed[: len(made.consumed)]
     assert made.spent.completions == 32 == steps[-1].completions
     assert len(made.consumed) == 32 // n
@@ -275,3 +275,11 @@ def test_the_gold_reward_needs_no_reward_model_and_the_other_way_round(name: str
         if "reference" not in objective.needs:
             made.sources.reference = None
         assert list(train(made, objective))
+
+
+@pytest.mark.parametrize(("spec", "each"), [("rloo:n=4", 4), ("grpo:n=8", 8), ("raft:n=4", 4), ("remax", 2)])
+def test_not_even_the_first_rollout_passes_the_budget(spec: str, each: int) -> None:
+    made = serving(budget=16, batch_size=12)
+    list(train(made, create(spec)))
+    assert made.spent.completions == 16
+    assert len(made.consumed) == 16 // each

@@ -44,8 +44,9 @@ def world() -> ExactWorld:
 
 
 def trained(spec: str, steps: int, batch_size: int = 64, learning_rate: float = 1e-2) -> Tensor:
-    """The policy after so many rollouts of 64 completions."""
-    settings: dict[str, Any] = {"batch_size": batch_size, "budget": 64 * steps, "learning_rate": learning_rate}
+    """The policy after so many rollouts of 64 samples; the greedy completions of ReMax come to those."""
+    drawn = 128 if spec.startswith("remax") else 64
+    settings: dict[str, Any] = {"batch_size": batch_size, "budget": drawn * steps, "learning_rate": learning_rate}
     made = engine(DATA, model=start(), max_new_tokens=1, **settings)
     made.sources.reference, made.sources.gold, made.sources.reward = live(start()), gold, None
     list(train(made, create(f"{spec}:reward=gold:missing_end_penalty=0")))

@@ -52,7 +52,6 @@ def test_nested_pairs_use_each_completion_once() -> None:
 
 FORMATS: dict[str, tuple[Row, Ranking]] = {
     "ranks": ({"prompt": "x", "completions": ["b", "c", "a"], "ranking": [2, 3, 1]}, ranking("x", "a", "b", "c")),
-    "ranks from 0": ({"prompt": "x", "completions": ["b", "a"], "ranking": [1, 0]}, ranking("x", "a", "b")),
     "scores": ({"prompt": "x", "completions": ["b", "c", "a"], "scores": [0, -1.5, 7]}, ranking("x", "a", "b", "c")),
     "one of two orders is null": (
         {"prompt": "x", "completions": ["b", "a"], "ranking": None, "scores": [1, 2]},
@@ -159,6 +158,7 @@ BAD: dict[str, tuple[Row, str, str]] = {
     "too few ranks": ({**GOOD, "ranking": [1]}, "ranking", "not a list of 2 numbers, one for each of completions"),
     "one rank": ({**GOOD, "ranking": 1}, "ranking", "not a list of 2 numbers, one for each of completions"),
     "a name for a rank": ({**GOOD, "ranking": ["best", 2]}, "ranking", '"\\"best\\"" is no number'),
+    "an order of indices for ranks": ({**GOOD, "ranking": [1, 0]}, "ranking", "0 is no rank: it gives the place"),
     "null for a rank": ({**GOOD, "ranking": [1, None]}, "ranking", '"null" is no number'),
     "truth for a rank": ({**GOOD, "ranking": [True, False]}, "ranking", '"true" is no number'),
     "no finite score": ({**GOOD, "ranking": None, "scores": [1, float("nan")]}, "scores", '"NaN" is no number'),
