@@ -148,6 +148,7 @@ def test_of_equally_good_completions_the_first_is_kept_and_of_equal_texts_the_be
 
 GOOD: Row = {"prompt": "x", "completions": ["a", "b"], "ranking": [1, 2]}
 NO_ORDER = "in no order: give ranking (1 is the best) or scores (the highest is the best)"
+NO_RANK = "0 is no rank: it gives the place of each completion, 1 the best"
 BAD: dict[str, tuple[Row, str, str]] = {
     "no order": ({**GOOD, "ranking": None}, "completions", NO_ORDER),
     "no order field": ({"prompt": "x", "completions": ["a", "b"]}, "completions", NO_ORDER),
@@ -158,7 +159,7 @@ BAD: dict[str, tuple[Row, str, str]] = {
     "too few ranks": ({**GOOD, "ranking": [1]}, "ranking", "not a list of 2 numbers, one for each of completions"),
     "one rank": ({**GOOD, "ranking": 1}, "ranking", "not a list of 2 numbers, one for each of completions"),
     "a name for a rank": ({**GOOD, "ranking": ["best", 2]}, "ranking", '"\\"best\\"" is no number'),
-    "an order of indices for ranks": ({**GOOD, "ranking": [1, 0]}, "ranking", "0 is no rank: it gives the place"),
+    "an order of indices for ranks": ({**GOOD, "ranking": [1, 0]}, "ranking", NO_RANK),
     "null for a rank": ({**GOOD, "ranking": [1, None]}, "ranking", '"null" is no number'),
     "truth for a rank": ({**GOOD, "ranking": [True, False]}, "ranking", '"true" is no number'),
     "no finite score": ({**GOOD, "ranking": None, "scores": [1, float("nan")]}, "scores", '"NaN" is no number'),
