@@ -20,7 +20,7 @@ from .exact_words import order
 from .style import GREY, Look, caption, error_bars, figure, legend, looks
 
 TICKS = (0, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300)
-ROOM = 0.045  # of the axis between two ticks
+ROOM = 0.021  # of the axis for a digit of a tick, and as much again between two ticks
 Point = tuple[float, float]  # KL, expected reward
 Marks = Mapping[str, Sequence[Point]]
 STAR: Any = {
@@ -158,7 +158,9 @@ def _window(axes: Axes, points: Sequence[Point], heights: Sequence[float]) -> tu
     ticks: list[float] = []
     for tick in TICKS:
         place = math.sqrt(tick / right)
-        if place <= 1 and (not ticks or place - math.sqrt(ticks[-1] / right) >= ROOM):
+        last = math.sqrt(ticks[-1] / right) if ticks else -1.0
+        digits = (len(f"{tick:g}") + len(f"{ticks[-1] if ticks else 0:g}")) / 2
+        if last + ROOM * (digits + 1) <= place <= 1:
             ticks.append(tick)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     room = (max(heights) - min(heights)) or 1.0

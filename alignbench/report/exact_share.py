@@ -138,7 +138,8 @@ def _rest(axes: Axes, place: int, row: Json, thick: float) -> None:
     total = number(row["loss"]["rest"]["value"], 3 if row["loss"]["rest"]["value"] < 10 else 1)
     style: Any = {"va": "center", "fontsize": 8, "zorder": 4}
     if ends[True] > MOST:
-        axes.annotate(f"{total} ▸", (0.99, place), xycoords=("axes fraction", "data"), ha="right", **style)
+        plain = {"boxstyle": "square,pad=0.25", "facecolor": "white", "edgecolor": "none"}
+        axes.annotate(f"{total} ▸", (0.99, place), xycoords=("axes fraction", "data"), ha="right", bbox=plain, **style)
     else:
         axes.annotate(total, (ends[True], place), (4, 0), textcoords="offset points", **style)
 
