@@ -11,7 +11,7 @@ from .batch import Completions, Experience, Labelled, Pairs, Prompts, Ranked, To
 from .benchmark import Benchmark, Enumeration, Sampler, Split, Stages
 from .errors import AlignbenchError, InputError, TrainingError
 from .exact import ExactWorld
-from .families import Listwise, Online, Paired, Unpaired
+from .families import Listwise, Online, Paired, Rewarded, Unpaired
 from .judge import Judge, JudgeContext, by_score, comparison_prompt
 from .models import SmallModel
 from .objective import Count, Engine, Fraction, Move, NonNegative, Objective, Positive, Range, Training
@@ -35,9 +35,9 @@ __all__ = [
     "AlignbenchError", "Benchmark", "Comparison", "Completion", "Completions", "Count", "Demonstration", "Engine",
     "Enumeration", "ExactWorld", "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Kind", "Labelled",
     "LabelledCompletion", "Listwise", "Move", "NonNegative", "Objective", "Online", "Pair", "Paired", "Pairs",
-    "Positive", "Preferences", "Prompt", "Prompts", "Range", "Ranked", "Ranking", "Sampler", "SmallModel", "Split",
-    "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score", "comparison_prompt",
-    "create",
+    "Positive", "Preferences", "Prompt", "Prompts", "Range", "Ranked", "Ranking", "Rewarded", "Sampler", "SmallModel",
+    "Split", "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score",
+    "comparison_prompt", "create",
 ]  # fmt: skip
 
 

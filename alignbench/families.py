@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .batch import Completions, Experience, Labelled, Pairs, Ranked
-from .objective import Engine, Move, NonNegative, Objective
+from .objective import BatchT, Engine, Move, NonNegative, Objective
 
 
 class Paired(Objective[Pairs]):
@@ -83,16 +83,15 @@ class Listwise(Objective[Ranked]):
 
 
 @dataclass(frozen=True)
-class Online(Objective[Experience]):
-    """An objective on the policy's own samples: a subclass gives `paper`, `batches` (from `rollouts`) and `loss`.
+class Rewarded(Objective[BatchT]):
+    """An objective on the policy's own samples and their rewards, whatever batches it makes of them.
 
     `reward` says what is optimised: the reward model trained on the preferences ("model"), or the benchmark's true
     reward ("gold"), which shows what the reward model costs. `missing_end_penalty` is taken off the score of a
     completion that did not end by itself.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"sampling", "reward", "reference"})
-    moves: ClassVar[Mapping[str, Move]] = {"positive": "up", "negative": "down"}
+    needs: ClassVar[frozenset[str]] = frozenset({"sampling", "reward"})
     reward: Literal["model", "gold"] = "model"
     missing_end_penalty: NonNegative = 1.0
 
@@ -101,16 +100,24 @@ class Online(Objective[Experience]):
         if self.reward == "gold":
             object.__setattr__(self, "needs", self.needs - {"reward"} | {"gold"})
 
+    def rewarded(self, engine: Engine, samples: Completions) -> Tensor:
+        """The reward of each completion, `[B]`, less the penalty of one without an end."""
+        return engine.reward(samples, self.reward) - self.missing_end_penalty * (~samples.ended)
+
+
+@dataclass(frozen=True)
+class Online(Rewarded[Experience]):
+    """An objective on the policy's own samples: a subclass gives `paper`, `batches` (from `rollouts`) and `loss`."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"sampling", "reward", "reference"})
+    moves: ClassVar[Mapping[str, Move]] = {"positive": "up", "negative": "down"}
+
     def rollouts(self, engine: Engine, n: int = 1) -> Iterator[tuple[Completions, Tensor]]:
         """For each batch of B prompts n samples of each, scored by policy and reference and with their values, and
         their rewards `[B n]`; the n of one prompt stand together."""
         for prompts in engine.prompts(n):
             samples = engine.score(engine.sample(prompts, n))
             yield samples, self.rewarded(engine, samples)
-
-    def rewarded(self, engine: Engine, samples: Completions) -> Tensor:
-        """The reward of each completion, `[B]`, less the penalty of one without an end."""
-        return engine.reward(samples, self.reward) - self.missing_end_penalty * (~samples.ended)
 
 
 def _accuracy(margin: Tensor) -> Tensor:

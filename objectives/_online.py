@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,11 +17,11 @@ from alignbench import (
     ExactWorld,
     Experience,
     NonNegative,
-    Objective,
     Online,
     Pairs,
     Positive,
     Range,
+    Rewarded,
 )
 
 LIMIT = 20.0  # nats: no ratio that a clip of any use leaves a gradient comes near e^20
@@ -146,25 +146,16 @@ class Grouped(Online):
 
 
 @dataclass(frozen=True)
-class Picking(Objective[BatchT]):
-    """An objective that picks some of n samples of a prompt by their rewards: what `Online` is for experience."""
+class Picking(Rewarded[BatchT]):
+    """An objective that picks some of n samples of a prompt by their rewards."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"sampling", "reward"})
     n: Group = 4
-    reward: Literal["model", "gold"] = "model"
-    missing_end_penalty: NonNegative = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.reward == "gold":
-            object.__setattr__(self, "needs", self.needs - {"reward"} | {"gold"})
 
     def groups(self, engine: Engine) -> Iterator[tuple[Completions, Tensor]]:
         """For each batch of P prompts n samples of each, and their rewards `[P, n]`."""
         for prompts in engine.prompts(self.n):
             samples = engine.sample(prompts, self.n)
-            rewards = engine.reward(samples, self.reward) - self.missing_end_penalty * (~samples.ended)
-            yield samples, rewards.view(-1, self.n)
+            yield samples, self.rewarded(engine, samples).view(-1, self.n)
 
     def place(self, column: Tensor) -> Tensor:
         """The rows `[P]`, among the P n samples, of one `column [P]` of each group."""

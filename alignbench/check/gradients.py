@@ -117,14 +117,14 @@ def isolated(subject: Subject) -> None:
 
 def frozen_inputs(subject: Subject) -> None:
     """What `batches` hands over (advantages, returns, old log-probs, notes) has no gradient; nor has the reference."""
-    served = serve(subject.objective, ORDINARY)
-    for leaves in served.engine.table.leaves.values():
-        leaves.ref_logps.requires_grad_()
+    served = serve(subject.objective, ORDINARY, traced=True)
     for batch in served.batches:
         for name, tensor in tensors(batch).items():
             if tensor.requires_grad:
                 raise Failed(f"`{name}` of the batch carries a gradient: `batches` must compute it without one.")
-        served.look(batch).masked.sum().backward()
+        loss = served.look(batch).masked.sum()
+        if loss.requires_grad:  # that it has a gradient at all is for other checks to ask
+            loss.backward()
     for leaves in served.engine.table.leaves.values():
         if leaves.ref_logps.grad is not None and bool(leaves.ref_logps.grad.any()):
             raise Failed("the reference gets a gradient: read it by `ref_logps` or `log_ratio`, which have none.")

@@ -10,7 +10,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from ..batch import Coupled, Labelled, Tokens
+from ..batch import Coupled, Labelled, Pairs, Tokens
 from .gradients import completions_of, tensors
 from .outcomes import Failed, NotApplicable, short
 from .padded import widened
@@ -150,10 +150,11 @@ def pure(subject: Subject) -> None:
 def _read(part: Any, of: Any) -> dict[str, Tensor]:
     """What has been read of the completions of `part`, as the completions of `of` give it."""
     found = {}
-    for read, other in zip(completions_of(part), completions_of(of), strict=True):
-        for name in ("mask", "logps", "ref_logps", "values", "entropy", "collision"):
+    whose = ("the chosen completions", "the rejected completions") if isinstance(part, Pairs) else ("the completions",)
+    for side, read, other in zip(whose, completions_of(part), completions_of(of), strict=False):
+        for name in ("mask", "logps", "ref_logps", "values", "states", "entropy", "collision", "length", "ended"):
             if name in vars(read):
-                found[f"`{name}` of the completions"] = getattr(other, name).detach().clone()
+                found[f"`{name}` of {side}"] = getattr(other, name).detach().clone()
     return found
 
 

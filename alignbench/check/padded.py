@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..batch import Completions, Experience, Labelled, Pairs, Ranked, Scorer, Tokens
+from ..batch import Completions, Labelled, Pairs, Ranked, Scorer, Tokens
 from ..completions import Shared
 
 JUNK = 7.0  # what stands behind the mask where nobody has promised a zero
@@ -60,17 +60,14 @@ def padded_pairs(chosen: Sequence[Tokens], rejected: Sequence[Tokens], scorer: S
 
 
 def widened(batch: Any, by: int = 3) -> Any:
-    """A batch of plain tensors with `by` more columns behind the mask, full of junk; None for an unknown kind."""
+    """A batch of plain tensors with `by` more columns behind the mask, full of junk; None for an unknown kind, and for
+    a rollout: what stands behind the mask of its advantages is for the objective's own `batches` to say."""
     if any(tensor.dim() > 1 for tensor in getattr(batch, "extra", {}).values()):
         return None  # which of the tensors that an objective notes go by tokens, only it can tell
     if isinstance(batch, Pairs):
         return replace(batch, chosen=widened(batch.chosen, by + 1), rejected=widened(batch.rejected, by))
     if isinstance(batch, Labelled | Ranked):
         return replace(batch, completions=widened(batch.completions, by))
-    if isinstance(batch, Experience):
-        names = ("old_logps", "advantages", "returns", "old_values")
-        wide: dict[str, Any] = {name: _wide(getattr(batch, name), by) for name in names}
-        return replace(batch, completions=widened(batch.completions, by), **wide)
     if not isinstance(batch, Completions):
         return None
     given: dict[str, Any] = {name: _wide(tensor, by) for name, tensor in batch._given.items() if name != "mask"}

@@ -29,7 +29,7 @@ OPENED = 50  # streams that `batches` may ask for before it is taken to go on fo
 
 @dataclass(frozen=True)
 class Leaves:
-    """The numbers of one sequence as tensors of their own: `[T]`, of values `[T + 1]`; only the reference is fixed."""
+    """The numbers of one sequence as tensors of their own: `[T]`, of values `[T + 1]`; the reference is a leaf only if traced."""
 
     logps: Tensor
     moved: Tensor
@@ -42,10 +42,14 @@ class Leaves:
 class Table:
     """A policy and a reference that are tables; the `Scorer` of plain batches.
 
-    `moved`: whether the policy is read as it is after some optimizer steps on a rollout, or as it sampled.
+    `moved`: whether the policy is read as it is after some optimizer steps on a rollout, or as it sampled. `traced`:
+    whether the numbers of the reference are leaves as well, to see whether a gradient reaches them.
     """
 
-    def __init__(self, point: Point, dtype: torch.dtype, rounded: torch.dtype, seed: int) -> None:
+    def __init__(
+        self, point: Point, dtype: torch.dtype, rounded: torch.dtype, seed: int, traced: bool = False
+    ) -> None:
+        self.traced = traced
         self.point, self.dtype, self.rounded, self.seed = point, dtype, rounded, seed
         self.leaves: dict[Tokens, Leaves] = {}
         self.moved = False
@@ -65,6 +69,7 @@ class Table:
             logps, ref, moved, values, moved_values, entropy = made
             for leaf in (logps, moved, values, moved_values):
                 leaf.requires_grad_()
+            ref.requires_grad_(self.traced)
             self.leaves[row] = Leaves(logps, moved, values, moved_values, ref, entropy)
         return self.leaves[row]
 
@@ -125,13 +130,14 @@ class PlainEngine:
     rounded: torch.dtype = torch.float64
     columns: int = 0
     seed: int = 0
+    traced: bool = False
     hidden_size = 4
     drawn: dict[int, int] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     _opened: int = 0
 
     def __post_init__(self) -> None:
-        self.table = Table(self.point, self.dtype, self.rounded, self.seed)
+        self.table = Table(self.point, self.dtype, self.rounded, self.seed, self.traced)
         self.generator = torch.Generator().manual_seed(derive(self.seed, "objective"))
 
     @property
