@@ -105,8 +105,10 @@ class Completions:
         values: Tensor | None = None,
         entropy: Tensor | None = None,
         collision: Tensor | None = None,
+        ended: Tensor | None = None,
     ) -> Completions:
-        """Completions from plain tensors `[B, T]` (`values [B, T+1]`), for examples and tests."""
+        """Completions from plain tensors `[B, T]` (`values [B, T+1]`, `ended [B]`: all, unless it is given), for
+        examples and tests."""
         self = cls(Shared((), _Nothing()), 0, logps.shape[0])
         self.fixed = True
         given = {"logps": logps, "ref_logps": ref_logps, "values": values, "entropy": entropy, "collision": collision}
@@ -115,6 +117,7 @@ class Completions:
         for name in ("logps", "ref_logps", "entropy", "collision"):
             if name in self._given:
                 self._given[name] = self._given[name].masked_fill(~self._given["mask"], 0.0)
+        self.ended = torch.ones(len(self), dtype=torch.bool) if ended is None else ended.bool()
         return self
 
     def __len__(self) -> int:
@@ -139,7 +142,7 @@ class Completions:
         index = torch.as_tensor(list(rows), dtype=torch.long)
         if self.fixed:
             chosen = Completions(self._shared, 0, len(index), {k: v[index] for k, v in self._given.items()})
-            chosen.fixed = True
+            chosen.fixed, chosen.ended = True, self.ended[index]
             return chosen
         fresh = Completions.from_rows([self.tokens[i] for i in index.tolist()], self._shared.scorer)
         if "ref_logps" in self._given:
@@ -150,6 +153,8 @@ class Completions:
         """The same completions with some tensors already known (`logps`, `ref_logps`, `values`)."""
         known = Completions(self._shared, self._start, self._stop, {**self._given, **given})
         known.fixed = self.fixed
+        if self.fixed:
+            known.ended = self.ended
         return known
 
     @cached_property

@@ -40,25 +40,36 @@ class OnlineDPO(Picking[Pairs]):
     def __post_init__(self) -> None:
         super().__post_init__()
         needs = self.needs - {"reference"} | self.paired.needs - {"pairs"}
-        own = {"needs": needs, "moves": self.paired.moves, "beta": getattr(self.paired, "beta", 0.0)}
+        own: dict[str, Any] = {"needs": needs, "moves": self.paired.moves, "beta": getattr(self.paired, "beta", 0.0)}
         if self.paired != create("dpo"):
             own |= {"at_reference": None, "known_failures": self.paired.known_failures}
+        if self.overruled:
+            idle = {"hyper_parameters": "beta is settled by loss_type, whatever the field says"}
+            own["known_failures"] = {**own.get("known_failures", self.known_failures), **idle}
         for name, value in own.items():
             object.__setattr__(self, name, value)
 
     @cached_property
     def paired(self) -> Paired:
         """The objective whose loss it is."""
-        spec = re.sub(r"\+(?=\w+=)", ":", self.loss_type)  # the + of 1e+2 is none
         try:
-            made = create(spec)
-            if self.beta and ":beta=" not in spec and "beta" in {field.name for field in fields(made)}:
-                made = create(f"{spec}:beta={self.beta!r}")
+            made = create(self._spec)
+            if self.beta and not _settled(self._spec, made):
+                made = create(f"{self._spec}:beta={self.beta!r}")
         except InputError as error:
             raise InputError(f"OnlineDPO: loss_type={self.loss_type!r}: {error}") from None
         if not isinstance(made, Paired):
             raise InputError(f"OnlineDPO: loss_type={self.loss_type!r} learns from no pairs: name a paired objective.")
         return made
+
+    @property
+    def overruled(self) -> bool:
+        """Whether the field beta counts for nothing: `loss_type` sets it, or its loss has none."""
+        return _settled(self._spec, self.paired)
+
+    @property
+    def _spec(self) -> str:
+        return re.sub(r"\+(?=\w+=)", ":", self.loss_type)  # the + of 1e+2 is none
 
     def uses(self) -> tuple[Objective[Any], ...]:
         return (self.paired,)
@@ -103,6 +114,10 @@ class OnlineDPO(Picking[Pairs]):
         )
         rejected = Completions.of(torch.tensor([[-3.0], [-2.0]]), torch.tensor([[-2.0], [-2.0]]), first)
         return Pairs(chosen, rejected), torch.tensor([0.513015, 0.693147])
+
+
+def _settled(spec: str, made: Any) -> bool:
+    return ":beta=" in spec or "beta" not in {field.name for field in fields(made)}
 
 
 class _Serving:

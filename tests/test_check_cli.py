@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from alignbench.check import CHECKS
+from alignbench.check import CHECKS, Outcome
 from alignbench.cli import main
+from alignbench.cli.check import print_outcomes
+from alignbench.cli.new import class_name, template
 from alignbench.plugins import available, describe
 
 
@@ -60,6 +63,39 @@ def test_a_new_file_of_each_kind(
 ) -> None:
     assert call("new", "x2-y.py", option, monkeypatch=monkeypatch, capsys=capsys)[0] == 0
     assert f"class X2Y({base}):" in (here / "x2-y.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("none", "NoneObjective"),
+        ("completions", "CompletionsObjective"),
+        ("pairs", "PairsObjective"),
+        ("class", "Class"),
+    ],
+)
+def test_a_new_class_takes_no_name_of_python_or_of_its_file(name: str, written: str) -> None:
+    text = template("paired", class_name(Path(f"{name}.py")))
+    assert f"class {written}(Paired):" in text and "import Completions, Paired, Pairs, Positive" in text
+    compile(text, name, "exec")
+
+
+def test_the_command_that_a_new_file_is_checked_by_can_be_pasted(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = call("new", "a loss.py", monkeypatch=monkeypatch, capsys=capsys)[1]
+    assert "`alignbench check 'a loss.py'`" in shown
+
+
+def test_checks_that_one_fault_fails_alike_share_a_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    alike = [Outcome(name, "failed", "typo.py:3 raises NameError; mend that line.") for name in list(CHECKS)[:20]]
+    print_outcomes("typo.py", [*alike, Outcome("learns", "failed", "it does not.")], Console())
+    shown = capsys.readouterr().out
+    assert shown.count("mend that line.") == 1
+    assert "declared, documented, example and 17 more" in shown and "typo.py: 21 failed." in shown
 
 
 @pytest.mark.parametrize(

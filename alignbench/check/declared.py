@@ -20,8 +20,9 @@ from ..objective import NEEDS, Move, Objective, Range
 from .outcomes import Failed, NotApplicable, short
 from .plain import PlainEngine
 from .points import ORDINARY
-from .subject import WHOLE, Subject
+from .subject import WHOLE, Looked, Subject
 
+SETTABLE = "int, float, bool, str or a Literal of such"
 LONG = 120  # characters of the line that lists show
 ENOUGH = 1000  # batches of one batch of data
 
@@ -69,9 +70,12 @@ def _fields(cls: Any) -> None:
             raise Failed(f"the field {field.name} has no default: give it the paper's value.")
         if not field.init:
             continue
-        marks = [mark for mark in typing.get_args(hints[field.name]) if isinstance(mark, Range)]
+        base, *marks = _parts(hints[field.name])
+        if base not in (int, float, bool, str) and typing.get_origin(base) is not Literal:
+            name = base.__name__ if isinstance(base, type) else base
+            raise Failed(f"the field {field.name} is {name}, which no spec can set: a field is {SETTABLE}.")
         wrong: list[Any] = [None, *([math.nan] if isinstance(field.default, float) else [])]
-        for mark in marks:
+        for mark in (mark for mark in marks if isinstance(mark, Range)):
             beyond = [mark.low - (not mark.low_open), mark.high + 1]
             wrong += [type(field.default)(value) for value in beyond if math.isfinite(value)]
         for value in wrong:
@@ -80,6 +84,11 @@ def _fields(cls: Any) -> None:
             except InputError:
                 continue
             raise Failed(f"{field.name}={value!r} is accepted: call super().__post_init__(), which checks the fields.")
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """The type of a field, and its marks."""
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
 
 
 def documented(subject: Subject) -> None:
@@ -103,17 +112,21 @@ def example(subject: Subject) -> None:
     worked = subject.default.example()
     if worked is None:
         raise Failed("`example` is missing: return a batch of two items or more and their losses, worked out by hand.")
+    if not isinstance(worked, tuple) or len(worked) != 2 or not isinstance(worked[1], Tensor):
+        raise Failed("`example` returns no pair: return a batch, and a tensor of the losses worked out by hand.")
     batch, expected = worked
     if len(batch) < 2:
         raise Failed(f"`example` holds {len(batch)} item: give two or more, so that they cannot be mixed up unseen.")
-    loss = subject.default.loss(batch).detach()
-    if tuple(loss.shape) != tuple(expected.shape):
-        raise Failed(f"the loss of `example` is {list(loss.shape)}, worked out by hand {list(expected.shape)}.")
-    error = (loss - expected).abs()
-    if not float(error.max()) <= 1e-5 * (1 + float(expected.abs().max())):
-        where = int(error.flatten().argmax())
-        found, by_hand = float(loss.flatten()[where]), float(expected.flatten()[where])
-        raise Failed(f"the loss of item {where} of `example` is {found:.6g}, by hand {by_hand:.6g}: mend one of them.")
+    looked = Looked(batch, subject.default.loss(batch))
+    if looked.loss.shape != expected.shape:
+        raise Failed(f"the loss of `example` is {list(looked.loss.shape)}, worked out by hand {list(expected.shape)}.")
+    loss, by_hand = looked.masked.detach(), Looked(batch, expected).masked  # the loop drops what is off the mask
+    error = (loss - by_hand).abs()
+    if not float(error.max()) <= 1e-5 * (1 + float(by_hand.abs().max())):
+        item, *token = map(int, torch.unravel_index(error.argmax(), error.shape))
+        where = f"item {item}" + (f", token {token[0]}," if token else "")
+        found, wanted = float(loss[item, *token]), float(by_hand[item, *token])
+        raise Failed(f"the loss of {where} of `example` is {found:.6g}, by hand {wanted:.6g}: mend one of them.")
 
 
 def metrics(subject: Subject) -> None:
@@ -156,7 +169,7 @@ def ends(subject: Subject) -> None:
 def candidates(objective: Objective[Any], name: str) -> Iterator[Any]:
     """Other values that a hyper-parameter may take."""
     hint = typing.get_type_hints(type(objective), include_extras=True)[name]
-    base, *marks = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+    base, *marks = _parts(hint)
     now = getattr(objective, name)
     if typing.get_origin(base) is Literal:
         tried: tuple[Any, ...] = typing.get_args(base)
@@ -169,7 +182,8 @@ def candidates(objective: Objective[Any], name: str) -> Iterator[Any]:
     else:
         tried = ()
     ranges = [mark for mark in marks if isinstance(mark, Range)]
-    yield from (value for value in dict.fromkeys(tried) if value != now and all(mark.holds(value) for mark in ranges))
+    values = dict.fromkeys(float(f"{value:.6g}") if isinstance(value, float) else value for value in tried)
+    yield from (value for value in values if value != now and all(mark.holds(value) for mark in ranges))
 
 
 def same(a: list[Tensor], b: list[Tensor]) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..batch import Experience
+from ..objective import Objective
 from .constants import Constants
 from .outcomes import Failed, NotApplicable, short
 from .points import AT_REFERENCE, EXTREME, ORDINARY
@@ -83,7 +86,8 @@ def reference_value(subject: Subject) -> None:
 
 
 def gradcheck(subject: Subject) -> None:
-    """In float64 the gradient is the derivative of the loss, with detached parts held at their values."""
+    """In float64 the gradient is the derivative of the loss, with detached parts held at their values; in float32 it
+    is the same but for rounding."""
     served = serve(subject.objective, ORDINARY, (range(3),), dtype=torch.float64)
     for batch in served.batches[:1]:
         served.look(batch)  # what is computed once for the whole batch is there from now on
@@ -108,6 +112,25 @@ def gradcheck(subject: Subject) -> None:
                                 f"the gradient in the {what} of token {t} is {short(float(grad[t]))}, the derivative "
                                 f"{short(slope)}: look for arithmetic that autograd cannot follow, or float32 inside."
                             )
+    _single(subject.objective)
+
+
+def _single(objective: Objective[Any]) -> None:
+    """The gradients of float32 against those of float64, at the same numbers."""
+    exact, single = (
+        serve(objective, ORDINARY, dtype=dtype, rounded=torch.float32) for dtype in (torch.float64, torch.float32)
+    )
+    for a, b in zip(exact.batches, single.batches, strict=False):
+        want, found = exact.gradients(exact.look(a)), single.gradients(single.look(b))
+        largest = max(float(part.abs().max()) for pair in want.values() for part in pair)
+        for row in want.keys() & found.keys():
+            for x, y in zip(want[row], found[row], strict=True):
+                error = float((x - y).abs().max())
+                if not error <= 1e-4 * largest + 1e-8:
+                    raise Failed(
+                        f"the gradient in float32 is off by {short(error)} from that in float64 ({short(largest)} at "
+                        f"most): look for large terms that cancel, in the loss or in its derivative."
+                    )
 
 
 def _slope(served: Served, batch: object, leaf: Tensor, t: int, constants: Constants, step: float = 1e-5) -> float:

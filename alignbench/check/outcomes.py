@@ -52,10 +52,12 @@ def _contract(module: str) -> bool:
 
 
 def raised(error: BaseException, sources: list[str]) -> str:
-    """One sentence for an exception: the line of the objective (else the last line at all), its kind and its text."""
+    """One sentence for an exception: the line of the objective, its kind and its text; without such a line, that what
+    the objective handed over is at fault."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename in sources]
-    last = (own or frames)[-1]
     reason = " ".join(str(error).split()).rstrip(".")
     what = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-    return f"{Path(last.filename).name}:{last.lineno} raises {what}; mend that line."
+    if own:
+        return f"{Path(own[-1].filename).name}:{own[-1].lineno} raises {what}; mend that line."
+    return f"alignbench cannot use the objective ({what}): look at what its methods take and return."

@@ -29,7 +29,8 @@ OPENED = 50  # streams that `batches` may ask for before it is taken to go on fo
 
 @dataclass(frozen=True)
 class Leaves:
-    """The numbers of one sequence as tensors of their own: `[T]`, of values `[T + 1]`; the reference is a leaf only if traced."""
+    """The numbers of one sequence as tensors of their own: `[T]`, of values `[T + 1]`; the reference is fixed, unless
+    the table is traced."""
 
     logps: Tensor
     moved: Tensor
@@ -46,9 +47,7 @@ class Table:
     whether the numbers of the reference are leaves as well, to see whether a gradient reaches them.
     """
 
-    def __init__(
-        self, point: Point, dtype: torch.dtype, rounded: torch.dtype, seed: int, traced: bool = False
-    ) -> None:
+    def __init__(self, point: Point, dtype: torch.dtype, rounded: torch.dtype, seed: int, traced: bool = False) -> None:
         self.traced = traced
         self.point, self.dtype, self.rounded, self.seed = point, dtype, rounded, seed
         self.leaves: dict[Tokens, Leaves] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..objective import Objective
 from ..plugins import Spec
 from .outcomes import Failed
 from .plain import PROMPTS, PlainEngine
-from .points import Point
+from .points import NEAR, ORDINARY, Point
 
 MOST = 4  # batches that a check looks at
 WHOLE = (tuple(range(PROMPTS)),)
@@ -24,10 +24,24 @@ WHOLE = (tuple(range(PROMPTS)),)
 
 @dataclass(frozen=True)
 class Looked:
-    """A loss on (part of) a batch: `part` as the training loop would have selected it, `loss` unreduced."""
+    """A loss on (part of) a batch: `part` as the training loop would have selected it, `loss` unreduced.
+
+    Raises:
+        Failed: what `loss` returned is not a tensor of one loss an item, or of one a token.
+    """
 
     part: Any
     loss: Tensor
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.loss, Tensor):
+            raise Failed(f"`loss` returns {_kind(self.loss)}: return a tensor, one loss an item or one a token.")
+        shapes = (len(self.part),), tuple(self.part.mask.shape)
+        if tuple(self.loss.shape) not in shapes:
+            raise Failed(
+                f"`loss` returns shape {list(self.loss.shape)} for a batch of {len(self.part)} items of {shapes[1][1]} "
+                f"tokens: return {list(shapes[0])} or {list(shapes[1])} and leave the mean to the training loop."
+            )
 
     @property
     def masked(self) -> Tensor:
@@ -51,30 +65,24 @@ class Served:
     batches: list[Any]
 
     def look(self, batch: Any, rows: Sequence[int] | None = None) -> Looked:
-        """The loss on some items of a batch, selected afresh as the training loop does before it asks for it.
-
-        Raises:
-            Failed: what `loss` returned is not a tensor of one loss an item, or of one a token.
-        """
+        """The loss on some items of a batch, selected afresh as the training loop does before it asks for it."""
         with self.reading(batch):
             part = batch.select(list(range(len(batch))) if rows is None else list(rows))
             with torch.enable_grad():
                 loss = self.objective.loss(part)
-        if not isinstance(loss, Tensor):
-            raise Failed(f"`loss` returns {type(loss).__name__}: return a tensor, one loss an item or one a token.")
-        shapes = (len(part),), tuple(part.mask.shape)
-        if tuple(loss.shape) not in shapes:
-            raise Failed(
-                f"`loss` returns shape {list(loss.shape)} for a batch of {len(part)} items of {shapes[1][1]} tokens: "
-                f"return {list(shapes[0])} or {list(shapes[1])} and leave the mean to the training loop."
-            )
         return Looked(part, loss)
 
     def metrics(self, batch: Any, rows: Sequence[int] | None = None) -> tuple[Any, dict[str, Tensor]]:
-        """The metrics of some items, as the loop asks for them."""
+        """The metrics of some items, as the loop asks for them. Raises `Failed` where they are no dict of tensors."""
         with self.reading(batch), torch.no_grad():
             part = batch.select(list(range(len(batch))) if rows is None else list(rows))
-            return part, self.objective.metrics(part)
+            found = self.objective.metrics(part)
+        if not isinstance(found, dict):
+            raise Failed(f"`metrics` returns {_kind(found)}: return a dict of tensors [B] or [B, T].")
+        for name, value in found.items():
+            if not isinstance(value, Tensor):
+                raise Failed(f"`metrics` returns {_kind(value)} for {name}: return a tensor [B] or [B, T].")
+        return part, found
 
     @contextmanager
     def reading(self, batch: Any) -> Iterator[None]:
@@ -100,6 +108,11 @@ class Served:
         return dict(zip(leaves, zip(found[::2], found[1::2], strict=True), strict=True))
 
 
+def _kind(value: Any) -> str:
+    """The type of a value, as a sentence names it."""
+    return "nothing" if value is None else type(value).__name__
+
+
 class Subject:
     """An objective, how it was given, and what was served to it at each point."""
 
@@ -121,6 +134,34 @@ class Subject:
             self.memory[key] = serve(self.objective, point, plan, **options)
         found: Served = self.memory[key]
         return found
+
+
+def with_defaults(objective: Objective[Any]) -> Objective[Any] | None:
+    """The same kind of objective with default hyper-parameters; None where a field has no default."""
+    cls = type(objective)
+    if any(field.init and field.default is field.default_factory is MISSING for field in fields(cls)):  # type: ignore[arg-type]
+        return None
+    return cls()
+
+
+def ordinary(subject: Subject) -> bool:
+    """Whether the losses and their gradients are finite at ordinary log-probs and near the reference; True as well
+    where they cannot be told, which is what other checks are for."""
+    if "ordinary" not in subject.memory:
+        try:
+            subject.memory["ordinary"] = all(_finite(subject.served(point)) for point in (ORDINARY, NEAR))
+        except (Exception, SystemExit):  # noqa: BLE001 - the code of a plug-in may raise anything
+            subject.memory["ordinary"] = True
+    return bool(subject.memory["ordinary"])
+
+
+def _finite(served: Served) -> bool:
+    for batch in served.batches:
+        looked = served.look(batch)
+        grads = [grad for pair in served.gradients(looked).values() for grad in pair]
+        if not all(bool(torch.isfinite(part).all()) for part in (looked.masked, *grads)):
+            return False
+    return True
 
 
 def serve(objective: Objective[Any], point: Point, plan: Sequence[Sequence[int]] = WHOLE, **options: Any) -> Served:

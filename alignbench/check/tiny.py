@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from ..objective import Objective, Training
 from ..reference import Reference
 from ..tokens import Dataset
 
+Batch = TypeVar("Batch")
 VOCABULARY, CONTEXT, GOOD, BAD = 24, 32, 10, 20
 SHAPE = SmallModel("words", vocabulary=VOCABULARY, layers=1, width=32, heads=2, context=CONTEXT)
 OFFLINE = Training(learning_rate=5e-3, batch_size=16, warmup_steps=2, steps=40)
@@ -74,29 +76,46 @@ class Recording(LocalEngine):
     def __init__(self, model: LanguageModel, sources: Sources, training: Training, budget: Budget) -> None:
         super().__init__(model, sources, training, budget, seed=0)
         self.used: set[str] = set()
+        self.streams: dict[str, list[int]] = {}  # the prompts that each stream has served, by its name
 
     def warn(self, message: str) -> None:
         pass
 
     def pairs(self) -> Iterator[Pairs]:
         self.used.add("pairs")
-        return super().pairs()
+        return self._noted("pairs", super().pairs())
 
     def labelled(self) -> Iterator[Labelled]:
         self.used.add("labels")
-        return super().labelled()
+        return self._noted("labelled", super().labelled())
 
     def rankings(self) -> Iterator[Ranked]:
         self.used.add("rankings")
-        return super().rankings()
+        return self._noted("rankings", super().rankings())
 
     def demonstrations(self) -> Iterator[Completions]:
         self.used.add("demonstrations")
-        return super().demonstrations()
+        return self._noted("demonstrations", super().demonstrations())
+
+    def prompts(self, n: int = 1) -> Iterator[Prompts]:
+        return self._noted("prompts", super().prompts(n))
+
+    def _noted(self, name: str, stream: Iterator[Batch]) -> Iterator[Batch]:
+        while True:
+            before = len(self.consumed)
+            batch = next(stream, None)
+            if batch is None:
+                return
+            self.streams.setdefault(name, []).extend(self.consumed[before:])
+            yield batch
 
     def sample(self, prompts: Prompts, n: int = 1, greedy: bool = False) -> Completions:
         self.used.add("sampling")
-        return super().sample(prompts, n, greedy)
+        samples = super().sample(prompts, n, greedy)
+        if self.sources.max_new_tokens > 1:
+            return samples
+        # Nothing of one token is cut short: an objective that drops what has no end has something to learn from.
+        return Completions.from_rows([replace(row, ended=True) for row in samples.tokens], self)
 
     def reward(self, samples: Completions, source: str = "model") -> Tensor:
         self.used.add("reward" if source == "model" else "gold")

@@ -48,12 +48,22 @@ def print_outcomes(title: str, outcomes: Sequence[Outcome], console: Console) ->
     table.add_column("check", no_wrap=True)
     table.add_column("result", no_wrap=True)
     table.add_column("what was held, found, or to do", overflow="fold")
+    rows: dict[tuple[str, str], list[str]] = {}
     for outcome in sorted(outcomes, key=lambda outcome: not outcome.good):
         held = " ".join((CHECKS[outcome.name].__doc__ or "").split())
-        text = Text(outcome.sentence or held, style="" if outcome.result == "failed" else "dim")
-        table.add_row(outcome.name, Text(outcome.result, style=STYLES[outcome.result]), text)
+        rows.setdefault((outcome.result, outcome.sentence or held), []).append(outcome.name)
+    for (result, sentence), names in rows.items():
+        style = "" if result == "failed" else "dim"
+        for some in [names] if result == "failed" else [[name] for name in names]:
+            table.add_row(_together(some), Text(result, style=STYLES[result]), Text(sentence, style=style))
     console.print(table)
     counts = {result: sum(outcome.result == result for outcome in outcomes) for result in STYLES}
     said = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
     style = "bold red" if counts["failed"] else "bold green"
     console.print(Text(f"{title}: {said}.\n", style=style), soft_wrap=True)
+
+
+def _together(names: Sequence[str]) -> str:
+    """The checks that one fault fails alike: "example, shape, finite and 17 more"."""
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import keyword
 import re
+import shlex
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -36,13 +39,18 @@ def new(
         raise InputError(f"{path} is there already: name another file.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): check the path.") from None
-    Console().print(Text(f"{path} is written: edit it, then `alignbench check {path}`."), soft_wrap=True)
+    said = f"{path} is written: edit it, then `alignbench check {shlex.quote(path)}`."
+    Console().print(Text(said), soft_wrap=True)
 
 
 def template(family: str, name: str) -> str:
-    """The text of a new file of a family whose class is called `name`."""
+    """The text of a new file of a family whose class is called `name`, with `Objective` behind it where Python or the
+    file uses that name itself."""
     file = resources.files("alignbench.check") / "templates" / f"{family}.py.txt"
-    return file.read_text(encoding="utf-8").replace(CLASS, name)
+    text = file.read_text(encoding="utf-8")
+    imports = (node.names for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom))
+    taken = keyword.iskeyword(name) or name in {alias.name for names in imports for alias in names}
+    return text.replace(CLASS, f"{name}Objective" if taken else name)
 
 
 def class_name(file: Path) -> str:
