@@ -261,7 +261,7 @@ def test_the_default_objective_trains_on_pairs_against_a_reference(settings: Cal
     [
         ({"against": "plain,verl"}, "--against 'verl' is not known"),
         ({"against": "trl", "objective": "ppo"}, "TRL 1.16 has no trainer for this objective: give --against plain"),
-        ({"objective": "sft"}, "only objectives with a reference"),
+        ({"objective": "sft"}, "must train on pairs, labels or samples, with a reference"),
         ({"objective": "dpo:beta=0.1/0.2"}, "names 2 objectives"),
         ({"objective": "dpo:learning_rate=1e-3"}, "learning_rate is set by this command itself"),
         ({"model": "gpt3"}, "no such folder; give one, or tiny or gpt2-small"),
