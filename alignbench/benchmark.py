@@ -57,6 +57,18 @@ class Enumeration:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """A question whose answer is followed apart from the evaluation: did training change what it should, and only that?
+
+    `group` names the kind of question ("identity", "unrelated"), `answer` is the completion whose log-prob is followed.
+    """
+
+    group: str
+    prompt: Prompt
+    answer: Completion
+
+
+@dataclass(frozen=True)
 class Benchmark(ABC):
     """A frozen dataclass whose fields are sizes and budget, settable in a spec (`reviews:pairs=500`).
 
@@ -65,9 +77,15 @@ class Benchmark(ABC):
     evaluations, evenly spaced, are made on the first `curve_prompts` prompts. A run sets `pretrained` where the user
     names a model, for which other learning rates are right. Each method is deterministic: called
     twice it returns the same.
+
+    `on_policy` says whether `preferences` draws from the reference. `temperatures` are those besides 1 at which a run samples where the user names none. `evaluation_fields` names the
+    benchmark's own fields that only the evaluation reads: changing one trains nothing again.
     """
 
     question: ClassVar[str]
+    on_policy: ClassVar[bool] = True
+    temperatures: ClassVar[tuple[float, ...]] = ()
+    evaluation_fields: ClassVar[tuple[str, ...]] = ()
 
     eval_prompts: Count = 256
     max_new_tokens: Count = 64
@@ -131,6 +149,15 @@ class Benchmark(ABC):
     def defaults(self, objective: type[Objective]) -> Mapping[str, object]:  # type: ignore[type-arg]
         """Values of an objective's own fields that hold in this benchmark where the user sets none; the spec shows
         them. They may depend on which fields there are, never on whose they are."""
+        return {}
+
+    def probes(self) -> Sequence[Probe]:
+        """Questions whose answers are followed apart from the evaluation; none of their prompts is trained on."""
+        return ()
+
+    def probe_scores(self, probe: Probe, completion: Completion) -> Mapping[str, float]:
+        """What an answer to a probe is worth, 0 to 1 each, by names that are the same for all probes of a group
+        (`{"new": 1.0, "old": 0.0}`)."""
         return {}
 
     def lm_eval_tasks(self, folder: Path) -> Path | None:

@@ -26,6 +26,7 @@ class Options:
     benchmark: str
     data: str
     eval_data: str
+    source: str
     model: str
     sft: bool
     reference: str
@@ -65,6 +66,7 @@ def config_of(options: Options) -> Any:
     values = {f.name: getattr(chosen.plugin, f.name) for f in fields(chosen.plugin) if f.init}
     values |= {"data": options.data} if options.data else {}
     values |= {"eval_data": options.eval_data} if options.eval_data else {}
+    values |= _source(options.source, chosen)
     values["pretrained"] = bool(options.model)
     plugin = find("benchmark", chosen.name)(**values)
     specs = parse_objectives(options.objectives, plugin.defaults)
@@ -92,7 +94,7 @@ def config_of(options: Options) -> Any:
         judge_concurrency=options.judge_concurrency,
         judge_price=price_of(options.judge_price),
         against=_against(options.against),
-        temperatures=_temperatures(options.temperatures),
+        temperatures=_temperatures(options.temperatures) if options.temperatures else plugin.temperatures,
         best_of=_best_of(options.best_of),
         lm_eval=tuple(_items(options.lm_eval, "--lm-eval")),
         tune=options.tune,
@@ -110,6 +112,15 @@ def config_of(options: Options) -> Any:
     config.budget_for(1)
     check_server(judges, options.judge_url, options.judge_price)
     return config
+
+
+def _source(source: str, benchmark: Any) -> dict[str, str]:
+    """The field of a benchmark that says where its data are."""
+    if source and not hasattr(benchmark.plugin, "source"):
+        raise InputError(
+            f"--source: the benchmark {benchmark.name} reads no data set; leave it out, or give your own by --data."
+        )
+    return {"source": source} if source else {}
 
 
 def _held_back(options: Options, benchmark: Any) -> int:

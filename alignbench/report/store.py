@@ -97,6 +97,7 @@ class Store:
     run: Json
     cells: tuple[CellRecord, ...]
     held_out: Json | None
+    doctor: Json | None = None  # what was found in the training data; an earlier version did not look
 
     @property
     def seeds(self) -> list[int]:
@@ -171,7 +172,7 @@ def read_store(folder: Path) -> Store:
     for seed in range(len(run["seeds"])):
         _check_consumed(cells, seed)
     _check_prompts(cells)
-    return Store(folder, run, cells, _read_held_out(unread))
+    return Store(folder, run, cells, _read_held_out(unread), _read_doctor(unread))
 
 
 def _read_held_out(store: Store) -> Json | None:
@@ -184,6 +185,17 @@ def _read_held_out(store: Store) -> Json | None:
         judge: [[v.forward, v.swapped, v.margin] for v in match.verdicts] for judge, match in found.items() if match
     }
     return {**read_json(store.folder / file), "verdicts": verdicts}
+
+
+def _read_doctor(store: Store) -> Json | None:
+    """The examination of the training data; None where there was none, or its stage failed."""
+    file = store.run.get("doctor")
+    path = store.folder / (file or "")
+    if not file or not path.exists():
+        return None
+    found = read_json(path)
+    _check_schema(found, path)
+    return found
 
 
 def _folders(store: Store) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from .capability import change, read_capability, reference_capability
 from .comparisons import comparisons, interquartile_mean, over_reference
 from .contests import Contests
 from .cost import cost
+from .data_words import summarised
 from .exact import exact_figures
 from .exact_words import words
 from .frontiers import areas, curve, reward_at_kl
@@ -19,6 +20,8 @@ from .head_to_head import head_to_head
 from .judging import estimate, human_gold, human_human, row_ratings
 from .length_control import length_controlled
 from .measures import metric, of_cell, quantiles
+from .probes import probe_figures
+from .probes_words import words as probe_words
 from .statements import seeds_said
 from .store import REFERENCE, CellRecord, Store
 from .temperatures import temperatures
@@ -83,6 +86,11 @@ def build_summary(store: Store) -> Json:
     exact = exact_figures(store)
     if exact is not None:  # other runs have no such field
         summary["exact"] = exact | words(exact)
+    probes = probe_figures(store)
+    if probes is not None:
+        summary["probes"] = probes | probe_words(probes)
+    if store.doctor is not None:
+        summary["doctor"] = summarised(store.doctor)
     return summary | {"verdict": verdict(summary, over)}
 
 

@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ..results import Json
-from . import exact_growth, exact_tables
+from . import exact_growth, exact_tables, probes_growth, probes_tables
 from .tables import Table, build
 from .text import plain, shorten
 
@@ -30,10 +30,16 @@ def print_table(summary: Json, console: Console) -> None:
     runs = summary.get("runs") or [summary]
     if "exact_growth" in summary:
         _print(exact_growth.build(summary["exact_growth"]), console)
+    if "probes_growth" in summary:
+        _print(probes_growth.build(summary["probes_growth"]), console)
     if any("exact" in run for run in runs):  # what is exact comes first
         _print(exact_tables.brief(exact_tables.build(runs)), console)
         console.print(Text("on samples", style="bold"))
     _print(build(runs), console)
+    if any("probes" in run for run in runs):
+        for heading, table in probes_tables.brief(probes_tables.build(runs)):
+            console.print(Text(plain(heading), style="bold"))
+            _print(table, console)
 
 
 def _print(table: Table, console: Console) -> None:

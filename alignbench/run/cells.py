@@ -23,7 +23,7 @@ from ..reference import Reference
 from ..results import Json, derive, read_json, read_jsonl, whole_folder, write_json, write_jsonl, write_text
 from ..sampling import sample
 from ..train import Step, train
-from . import exact
+from . import exact, probes
 from .samples import reward_of, sample_rows, texts
 from .stages import Report
 from .world import World
@@ -48,7 +48,8 @@ def evaluated(world: World, folder: Path) -> bool:
     """Whether a cell's samples are drawn at every temperature, and measured."""
     drawn = all((folder / world.samples_name(t)).exists() for t in (1.0, *world.config.temperatures))
     summed = world.enumeration is None or (folder / exact.name_of(world)).exists()
-    return drawn and summed and (folder / "evaluations" / f"{world.samples_key}.json").exists()
+    asked = not world.probes or (folder / probes.name_of(world)).exists()
+    return drawn and summed and asked and (folder / "evaluations" / f"{world.samples_key}.json").exists()
 
 
 def cell(world: World, spec: Spec, seed: int, report: Report) -> str | None:
@@ -64,6 +65,8 @@ def cell(world: World, spec: Spec, seed: int, report: Report) -> str | None:
         if not evaluated(world, folder):
             if world.enumeration is not None:
                 exact.evaluate_cell(world, spec, folder, seed)
+            if world.probes:
+                probes.evaluate_cell(world, folder, seed)
             evaluate_cell(world, folder, seed, report)
     except InputError:
         raise

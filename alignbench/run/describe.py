@@ -14,7 +14,7 @@ from typing import Any
 from ..plugins import find
 from ..records import Ranking
 from ..results import Json, read_json
-from . import exact
+from . import doctor, exact, probes
 from .config import Config
 from .judging import judge_folder, label_of
 from .plan import plan
@@ -122,6 +122,8 @@ def describe(world: World, config: Config) -> Json:
         "capability": _capability(world),
         "tuning": tuning,
         "exact": exact.described(world),
+        "doctor": doctor.described(world),
+        "probes": probes.described(world),
     }  # fmt: skip
 
 
