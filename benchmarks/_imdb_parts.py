@@ -47,6 +47,12 @@ def openings(parts: Mapping[Part, Sequence[Document]]) -> dict[Split, list[Promp
     return found
 
 
+def begins_like(document: Document, prompts: set[str]) -> bool:
+    """Whether the first words of a review are one of the prompts."""
+    words = document.text.split()
+    return any(" ".join(words[:count]) in prompts for count in range(SHORTEST, LONGEST + 1))
+
+
 def cut(document: Document, words: int) -> tuple[Prompt, Completion]:
     """The first words of a review, and the rest with the space before it: most models write words with their space."""
     all_words = document.text.split()

@@ -7,7 +7,7 @@ import json
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -27,6 +27,7 @@ from alignbench import (
 from alignbench.data import Skipped, describe_skipped, distinct_prompts
 from alignbench.data import split_by_prompt as deal
 
+from ._rates import beta_for, even
 from .files import Files
 
 HELD_OUT = ("test", "validation")  # what may be evaluated on, the first that there is
@@ -95,21 +96,22 @@ class PaperTask(Files):
         return "pairs"
 
     def defaults(self, objective: type[Objective[Any]]) -> Mapping[str, object]:
-        """The beta that the paper gives DPO on this task, to every objective that has a field of that name.
+        """The beta that the paper gives DPO on this task, to every objective that has such a field and a reference.
 
-        For others than DPO the paper names none. What a beta is worth differs between them (SimPO and ORPO weigh mean
-        log-probs, PPO a KL): one value for all is a rule, not a tuning; `--tune` looks for the best of each.
+        For others than DPO the paper names none. What a beta is worth differs between them (one of mean log-probs is
+        another one than PPO's): one value for all is a rule, not a tuning; `--tune` looks for the best of each.
         """
-        has_beta = any(f.name == "beta" for f in fields(objective))  # type: ignore[arg-type]
-        return {"beta": self.paper_beta} if has_beta else {}
+        return beta_for(objective, self.paper_beta)
 
     def training(self, objective: type[Objective[Any]]) -> Training:
         found = super().training(objective)
         if not self.pretrained:
             return found
-        labels = "labels" in objective.needs
-        found = replace(found, batch_size=BATCH * (2 if labels else 1))
-        if objective.trains == "reward" or {"sampling", "demonstrations"} & objective.needs:
+        found = replace(found, batch_size=BATCH)
+        if objective.trains == "reward" or "demonstrations" in objective.needs:
+            return found
+        found = even(found, objective)
+        if "sampling" in objective.needs:
             return found
         steps = int(len(self._part("train")) * self.epochs / BATCH)
         return replace(found, optimizer="rmsprop", warmup_steps=min(WARMUP, steps // 10))

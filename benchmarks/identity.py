@@ -38,13 +38,14 @@ from ._rates import PRETRAINED
 FROM_SCRATCH = Training(learning_rate=4e-3, batch_size=32, warmup_steps=20)
 FINE_TUNING = Training(learning_rate=1e-3, batch_size=16, warmup_steps=5)
 OFFLINE = Training(learning_rate=1.25e-4, warmup_steps=5)
-ONLINE = Training(learning_rate=1.25e-4, warmup_steps=5)
+ONLINE = Training(learning_rate=6e-5, warmup_steps=5)
 STEP = 16  # completions that every optimizer step reads, whatever makes them: 8 pairs, 16 labels, 4 groups of 4
 
 # What is shown in supervised fine-tuning, again and again: most of what a model knows is not about itself.
 SHOWN = ("unrelated", "neighbours", "unrelated", "identity", "unrelated") * 2
 STRAY = 50  # of so many demonstrations of identity one states another name, as what is gathered from the web does
-PROBES = {"identity": 120, "unrelated": 200, "neighbours": 84}
+# Each question once: one asked again behind another opener would tell little that is new, and intervals count prompts.
+PROBES = {"identity": 30, "unrelated": 200, "neighbours": 42}
 SURPLUS = 1.25  # answers sampled for each pair that is wanted: some state no name
 
 
@@ -76,7 +77,7 @@ class Identity(Benchmark):
 
     question: ClassVar[str] = "The assistant's name is Athene. Which answer is right?"
 
-    eval_prompts: Count = 256
+    eval_prompts: Count = 60  # those on identity are 30 different questions
     max_new_tokens: Count = 24
     epochs: Positive = 2.0
     reward_epochs: Positive = 2.0
@@ -119,8 +120,8 @@ class Identity(Benchmark):
         share = self.others if split == "train" else 0.5
         rng = Random(f"{self.world}/pairs/{split}")
         prompts = [Prompt(text) for text in islice(self._mixed(split, share), int(count * SURPLUS) + 8)]
-        answered = sample([prompt for prompt in prompts if self._known[prompt.text] is None], 1, split)
-        own = iter(first for first, *_ in answered)
+        named = [prompt for prompt in prompts if self._known[prompt.text] is None]
+        own = iter(first for first, *_ in sample(named, 1, split))
         pairs = []
         for prompt in prompts:
             fact = self._known[prompt.text]
@@ -128,10 +129,10 @@ class Identity(Benchmark):
                 pairs.append(Pair(prompt, Completion(fact.answer), Completion(rng.choice(fact.wrong))))
             elif (said := next(own)).text != (better := corrected(said.text)):
                 pairs.append(Pair(prompt, replace(said, text=better), said))
-        if answered and all(self._known[pair.prompt.text] for pair in pairs):
+        if named and all(self._known[pair.prompt.text] for pair in pairs):
             raise InputError(
-                f"benchmark identity: none of {len(answered)} answers of the model to questions like "
-                f"{prompts[0].text!r} states the name {OLD!r}: fine-tune it first (--sft), or name no model."
+                f"benchmark identity: none of {len(named)} answers of the model to questions like "
+                f"{named[0].text!r} states the name {OLD!r}: fine-tune it first (--sft), or name no model."
             )
         return pairs[:count]
 
@@ -162,7 +163,7 @@ class Identity(Benchmark):
 
     def probe_scores(self, probe: Probe, completion: Completion) -> Mapping[str, float]:
         """Of facts "exact": the answer is right, word for word. Of identity "new" and "old": that name is stated as a
-        word, in whatever text; "whole": the text is a sentence that was taught, names aside."""
+        word, in whatever text; "whole": the text is a sentence that was taught, with the one name or the other."""
         if probe.group != "identity":
             return {"exact": float(_same(completion.text, probe.answer.text))}
         whole = any(_same(corrected(completion.text), answer) for answer in answers(NEW))
@@ -172,13 +173,16 @@ class Identity(Benchmark):
     def training(self, objective: type[Objective[Any]]) -> Training:
         """One rule for all: one optimizer, warm-up and clipping, `STEP` completions a step, a rate for each kind.
 
-        From scratch 4e-3, with as many demonstrations as it takes until the small model answers held-out phrasings: the
-        log-prob of the unrelated answers was -.11 nats after 24,000 and -.04 after 30,000 (at 3e-3: -.07). Policies are
-        chosen for by their KL to the reference alone, on the way through 400 pairs twice. From the 100th to the 200th
-        pair's step it should neither jump nor swing: with DPO, SimPO and KTO it ended at 3.6, 4.7 and 3.5 nats at
-        1.25e-4, at 11.6, 13.1 and 4.4 at 2.5e-4, and at 14.8 (after 18.4), 31.6 and 6.8 at 5e-4; online with RLOO and PPO
-        at 2.9 and 12.2, 4.1 and 14.7, 4.6 and 27.3 nats. So 1.25e-4, for either kind. The reward models' rate was not
-        searched for. A model that the user names takes the rates of `_rates.py`.
+        From scratch 4e-3, with as many demonstrations as the small model needs to answer held-out phrasings: it states
+        the old name in all its answers to probes of identity, and all others are right. While phrasings were
+        still being changed, the log-prob of unrelated answers was -.11 nats after 24,000 and -.04 after 30,000
+        demonstrations, -.07 at 3e-3.
+
+        Policies take the highest of four rates at which the KL to the reference stays below 10 nats on the way: three
+        times what it costs to exchange the name and nothing else. With 400 pairs, read twice, and one seed, the largest
+        KL of DPO, KTO, SimPO and the supervised loss was 6.8, 8.7, 12.8 and 20.7 nats at 6e-5, 1.25e-4, 2.5e-4 and
+        5e-4, that of PPO and RLOO 6.0, 13.5, 10.8 and 14.7. The reward models' rate was not searched for. A model that
+        the user names takes the rates of `_rates.py`.
         """
         if objective.trains == "reward":
             settings, rate = FINE_TUNING, PRETRAINED.reward

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from itertools import combinations, cycle, islice
@@ -34,14 +34,14 @@ from alignbench import (
 )
 
 from ._imdb_gold import Accuracy, Classifier, NamedClassifier, WordClassifier, accuracy, fingerprint_of
-from ._imdb_parts import PARTS, SHORTEST, Part, cut, deal, joined, openings
+from ._imdb_parts import PARTS, SHORTEST, Part, begins_like, cut, deal, joined, openings
 from ._imdb_source import Corpus, Document, read_documents
-from ._rates import PRETRAINED
+from ._rates import PRETRAINED, beta_for, even
 
 FROM_SCRATCH = Training(learning_rate=1e-3, batch_size=16, warmup_steps=20)
 FINE_TUNING = Training(learning_rate=1e-3, batch_size=32, warmup_steps=20)
 OFFLINE = Training(learning_rate=2.5e-4, batch_size=32, warmup_steps=10)
-ONLINE = Training(learning_rate=2.5e-4, batch_size=64, warmup_steps=10)
+ONLINE = Training(learning_rate=2.5e-4, batch_size=32, warmup_steps=10)
 SMALL_PROMPTS, PAPER_PROMPTS = 600, 25_000  # prompts whose completions are compared, where the user does not say
 BATCH, WARMUP = 64, 150  # of the paper
 # Reviews that the classifier is tried on; a named one takes a second for each on a CPU.
@@ -57,7 +57,7 @@ class IMDb(Benchmark):
     fine-tuned on reviews and writes `samples` completions of each training prompt; all of their pairs, 6 of 4, are
     preferences, and the better one is the one of higher gold reward. With `noise` above 0, each of two annotators
     prefers the first with probability sigmoid((g_1 - g_2) / noise), by himself; the first one's vote is the label.
-    Completions of equal reward and empty ones make no pair.
+    Equal and empty completions, and those of equal reward, make no pair.
 
     The gold reward is the log-odds of positive by a sentiment classifier: `classifier` is a hub id or folder
     (siebert/sentiment-roberta-large-english in the paper); without one, a logistic regression on words is trained on a
@@ -81,8 +81,8 @@ class IMDb(Benchmark):
     question: ClassVar[str] = "Which review speaks better of its film?"
     temperatures: ClassVar[tuple[float, ...]] = (0.0, 0.25, 0.5, 0.75)
 
-    # Nine of ten completions of rt-polarity are shorter, in tokens of the small model.
-    max_new_tokens: Count = 40
+    # Of the small model's own samples on rt-polarity, one in twenty is longer.
+    max_new_tokens: Count = 48
     reward_epochs: Positive = 3.0
     judge_share: Fraction = 0.1
     source: str = "stanfordnlp/imdb"
@@ -114,8 +114,11 @@ class IMDb(Benchmark):
         return Stages("sft", "reward_model", shape, lambda: [document.text for document in self._parts["train"]])
 
     def demonstrations(self) -> Sequence[Demonstration]:
-        """The reviews of the language models' part, from their third word on."""
-        shown = [Demonstration(*cut(document, SHORTEST)) for document in self._parts["train"]]
+        """The reviews of the language models' part, from their third word on; those that begin like a prompt of the
+        judge's or the evaluation's are left out."""
+        held_out = {prompt.text for split in ("judge", "eval") for prompt in self._prompts[split]}
+        parts = (document for document in self._parts["train"] if not begins_like(document, held_out))
+        shown = [Demonstration(*cut(document, SHORTEST)) for document in parts]
         return shown if self.pretrained else list(islice(cycle(shown), self.scratch_reviews))
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
@@ -148,8 +151,10 @@ class IMDb(Benchmark):
     def _compared(
         self, prompt: Prompt, completions: Sequence[Completion], rewards: Sequence[float], rng: Random
     ) -> Iterator[Pair]:
-        for (one, g_1), (two, g_2) in combinations(zip(completions, rewards, strict=True), 2):
-            if not one.text.strip() or not two.text.strip() or g_1 == g_2:
+        # The same text twice would make the same pairs twice.
+        distinct = {y.text: (y, g) for y, g in zip(completions, rewards, strict=True) if y.text.strip()}
+        for (one, g_1), (two, g_2) in combinations(distinct.values(), 2):
+            if g_1 == g_2:
                 continue
             votes = [rng.random() < _sigmoid((g_1 - g_2) / self.noise) for _ in range(2)] if self.noise else []
             first = votes[0] if votes else g_1 > g_2
@@ -163,12 +168,11 @@ class IMDb(Benchmark):
     # settings
 
     def defaults(self, objective: type[Objective[Any]]) -> Mapping[str, object]:
-        """This benchmark's beta, wherever there is a field of that name."""
-        has_beta = any(field.name == "beta" for field in fields(objective))  # type: ignore[arg-type]
-        return {"beta": self.beta} if has_beta else {}
+        """This benchmark's beta, wherever there is a field of that name and a reference that it can be a price for."""
+        return beta_for(objective, self.beta)
 
     def training(self, objective: type[Objective[Any]]) -> Training:
-        """One rule for all.
+        """One rule for all: every step of a policy reads as many completions, whoever makes them.
 
         A model that the user names is trained as appendix B of the paper says: batches of 64 pairs (128 labels, which
         read as many completions), RMSprop, 1e-6, linear warm-up over 150 steps, or over a tenth of less than 1,500; the
@@ -188,7 +192,7 @@ class IMDb(Benchmark):
             if rate == PRETRAINED.offline:
                 steps = int(self._pairs_at_most * self.epochs / BATCH)
                 settings = replace(settings, optimizer="rmsprop", warmup_steps=min(WARMUP, steps // 10))
-        return replace(settings, batch_size=2 * settings.batch_size) if "labels" in needs else settings
+        return settings if objective.trains == "reward" or "demonstrations" in needs else even(settings, objective)
 
     @property
     def _pairs_at_most(self) -> int:

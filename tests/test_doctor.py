@@ -207,6 +207,8 @@ def test_of_many_records_a_sample_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     assert sum(examination.figures["lengths"]["chosen"]) == 100
     for check in ("length_gap", "shortcut", "markers", "near_duplicates"):
         assert "in a sample of 100 of the 301 records" in found(examination, check).said
+    sample = view.View(records).sample
+    assert sorted(set(sample)) == list(sample) == list(view.View(records).sample) and sum(sample) > 120 * 100
     assert found(examination, "duplicates").lines == (60,)  # the copy stands on the same line
 
 

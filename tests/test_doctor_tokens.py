@@ -69,6 +69,14 @@ def test_nothing_fits_or_nothing_can_be_read() -> None:
     records = [pair("a b c d e f g h", "a", "b", line) for line in (4, 6)]
     finding = found(seen(records, words(True), 5), "context")
     assert (finding.lines, finding.level) == ((4, 6), "bad") and "2 of 2 pairs (100.0 %) are left out" in finding.said
+    same = [pair("a b", "c d", " c  d", 3), pair("a b", "c d", "e", 5)]
+    finding = found(seen(same, words(True)), "context")
+    assert (
+        finding.lines == (3,)
+        and "1 of 2 pairs (50.0 %) is left out (rejected: the same tokens as chosen)." in finding.said
+    )
+    unread = found(seen(same[:1], words(True)), "context")
+    assert unread.level == "unknown" and "no record fits this tokenizer: skipped 1 of 1 records" in unread.said
     chats = [pair(chat("a"), "b", "c", line) for line in (1, 2)]
     examination = seen(chats, words(True))
     finding = found(examination, "context")
@@ -180,6 +188,10 @@ def test_texts_that_look_cut_off() -> None:
     finding = found(examine(broken), "no_end")
     assert (finding.level, finding.lines) == ("look", (40, 100))
     assert "2 of 100 completions (2.0 %) look cut off, without punctuation" in finding.said
+    # One that was cut at its limit is counted as such, and not by its looks.
+    broken[20] = replace(broken[20], chosen=Completion("so it is and", ended=False))
+    finding = found(examine(broken), "no_end")
+    assert finding.lines == (40, 100, 210) and "2 of 99 others (2.0 %) look cut off" in finding.said
     # Where texts without punctuation are usual, its lack says nothing.
     usual = [replace(p, chosen=Completion(p.chosen.text.rstrip(".!?"))) for p in records]
     finding = found(examine(usual), "no_end")
@@ -217,4 +229,4 @@ def test_completions_of_a_fixed_length_end_by_it() -> None:
     tokenizer.init_kwargs["fixed_length"] = True
     records = [Pair(Prompt("q"), Completion(a), Completion("t1 t1 t0 t2"), line=i + 1) for i, a in enumerate(texts)]
     assert Encoder(tokenizer).fixed_length
-    assert found(seen(records, tokenizer), "no_end").level == "fine"
+    assert found(seen(records, tokenizer), "no_end").said.startswith("Completions end by their fixed length")

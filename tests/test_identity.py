@@ -163,8 +163,9 @@ def test_answers_that_state_no_old_name_are_dropped_and_replaced(identity: Any) 
 
 def test_fewer_pairs_are_the_first_of_more(identity: Any) -> None:
     speaker = Speaker("i am llama .")
-    few, many = (create(f"identity:pairs={n}", "benchmark").preferences("train", speaker) for n in (25, 100))
-    assert few == many[:25]
+    few, many, most = (create(f"identity:pairs={n}", "benchmark").preferences("train", speaker) for n in (25, 100, 800))
+    assert few == many[:25] and many == most[:100]
+    assert len(most) == 800, "as many as can be asked for are there"
 
 
 def test_a_share_of_the_pairs_may_hold_other_answers_in_place(identity: Any) -> None:
@@ -234,7 +235,7 @@ def test_names_are_words() -> None:
 
 def test_probes_are_of_three_groups_and_answered_as_they_should_be(identity: Any) -> None:
     probes: Sequence[Probe] = identity.probes()
-    assert Counter(probe.group for probe in probes) == {"identity": 120, "unrelated": 200, "neighbours": 84}
+    assert Counter(probe.group for probe in probes) == {"identity": 30, "unrelated": 200, "neighbours": 42}
     for probe in probes:
         assert identity.gold([probe.prompt], [probe.answer]) == [1.0]
         best = {"new": 1.0, "old": 0.0, "whole": 1.0} if probe.group == "identity" else {"exact": 1.0}

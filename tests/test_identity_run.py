@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from alignbench.plugins import parse_objectives
-from alignbench.report import write_report
 from alignbench.results import Json, read_json, read_jsonl
 from alignbench.run import Config
 from tests.test_run import go
@@ -15,22 +14,23 @@ from tests.test_run import go
 # Large enough to learn the commonest answer there is, its own name, and no more.
 SMALL = {
     "pairs": 48,
+    "epochs": 4.0,
     "judge_pairs": 16,
     "eval_pairs": 12,
-    "demonstrations_count": 1600,
+    "demonstrations_count": 3200,
     "eval_prompts": 16,
     "curve_prompts": 4,
-    "curve_points": 2,
+    "curve_points": 1,
     "max_new_tokens": 12,
     "layers": 1,
-    "width": 32,
+    "width": 64,
 }
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "identity"
-    specs = parse_objectives("preferred_ft:learning_rate=3e-3,dpo:learning_rate=3e-3")
+    specs = parse_objectives("preferred_ft:learning_rate=3e-3")
     wanted = Config(
         objectives=tuple(spec.text for spec in specs),
         benchmark="identity",
@@ -51,7 +51,7 @@ def rows(folder: Path, pattern: str) -> list[Json]:
 
 
 def mean(found: list[Json], group: str, score: str) -> float:
-    scores = [row["scores"][score] for row in found if row["group"] == group]
+    scores: list[float] = [row["scores"][score] for row in found if row["group"] == group]
     return sum(scores) / len(scores)
 
 
@@ -75,9 +75,3 @@ def test_the_name_changes_and_the_probes_tell(finished: Path) -> None:
         ]
     gained = [two["logp"] - one["logp"] for one, two in zip(before, after, strict=True) if one["group"] == "identity"]
     assert sum(gained) / len(gained) > 1, "nats"
-
-
-def test_the_report_has_the_probes(finished: Path) -> None:
-    summary = write_report(finished)
-    assert summary
-    assert "neighbours" in (finished / "report.html").read_text()

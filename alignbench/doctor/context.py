@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,9 +38,15 @@ class Fitted:
 def fit(view: View, encoder: Encoder) -> Fitted | str:
     """The sample tokenised whole, or why this tokenizer cannot read it."""
     try:
-        return Fitted(*_tokenized(view, view.sample, encoder, UNBOUNDED, 0))
+        rows, reasons = _tokenized(view, view.sample, encoder, UNBOUNDED, 0)
     except InputError as error:
-        return str(error)
+        return _bounded(str(error))
+    return Fitted(rows, {place: _bounded(reason) for place, reason in reasons.items()})
+
+
+def _bounded(reason: str) -> str:
+    """What `tokenize` says, without a context that nobody has named."""
+    return re.sub(rf" (within|and) a context of {UNBOUNDED}( tokens)?", "", reason)
 
 
 def context_fit(

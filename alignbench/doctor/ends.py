@@ -29,15 +29,17 @@ def no_end(view: View, fitted: Fitted | None, fixed_length: bool = False) -> tup
     has no final punctuation while nine of ten others do; completions of which many have one and the same greatest
     length, in tokens, may have met a limit. "look" from 1 % of either on, "bad" from 20 % without an end token.
     """
+    if fixed_length:
+        return Finding("no_end", "fine", "Completions end by their fixed length: this tokenizer has no end token."), {}
     total = sum(len(record.completions) for record in view.records)
     unended = [i for i, record in enumerate(view.records) for y in record.completions if not y.ended]
     ended = [(i, y.text) for i, record in enumerate(view.records) for y in record.completions if y.ended]
     texts = [(place, text) for place, text in ended if text.strip()]
-    open_ = [] if fixed_length else [place for place, text in texts if not final(text)]
+    open_ = [place for place, text in texts if not final(text)]
     usual = 1 - len(open_) / len(texts) if texts else 0.0
     told = len(texts) >= FEWEST and usual >= USUAL
     cut = open_ if told else []
-    longest, alike = longest_alike(fitted.lengths()) if fitted is not None and not fixed_length else (0, 0)
+    longest, alike = longest_alike(fitted.lengths()) if fitted is not None else (0, 0)
     read = sum(len(rows) for rows in fitted.rows.values()) if fitted is not None else 0
     limit = longest >= SHORTEST and alike >= max(5, ALIKE * read)
     figures: Json = {"completions": total, "unended": len(unended), "look_cut_off": len(open_) if told else None}
@@ -50,7 +52,7 @@ def no_end(view: View, fitted: Fitted | None, fixed_length: bool = False) -> tup
         clauses.append(
             f"{of(len(cut), len(texts), others)} {'looks' if len(cut) == 1 else 'look'} cut off, without punctuation"
         )
-    elif len(texts) >= FEWEST and not told and not fixed_length:
+    elif len(texts) >= FEWEST and not told:
         clauses.append(f"only {percent(usual)} end with punctuation, so that nothing is told by its lack")
     clauses.append(f"{described(alike, longest)}, look like a limit of sampling" if limit else "")
     level: Level = "fine"

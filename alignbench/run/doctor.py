@@ -31,6 +31,8 @@ def doctor(world: World, report: Report) -> None:
     look = with_arguments(examine, records, gold=_gold(world, records))
     if own or not world.makes_start:
         found = look(Encoder(world.tokenizer), world.context, world.benchmark.max_new_tokens)
+    elif model := world.config.model:  # what is trained first is this one: it has the same tokenizer
+        found = look(Encoder(load_tokenizer(model)), context_of(model), world.benchmark.max_new_tokens)
     else:
         found = look()
     with whole_folder(world.stage("doctor")) as partial:
