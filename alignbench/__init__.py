@@ -35,8 +35,8 @@ __all__ = [
     "AlignbenchError", "Benchmark", "Comparison", "Completion", "Completions", "Count", "Demonstration", "Engine",
     "Enumeration", "ExactWorld", "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Kind", "Labelled",
     "LabelledCompletion", "Listwise", "Move", "NonNegative", "Objective", "Online", "Pair", "Paired", "Pairs",
-    "Positive", "Preferences", "Probe", "Prompt", "Prompts", "Range", "Ranked", "Ranking", "Rewarded", "Sampler", "SmallModel",
-    "Split", "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score",
+    "Positive", "Preferences", "Probe", "Prompt", "Prompts", "Range", "Ranked", "Ranking", "Rewarded", "Sampler",
+    "SmallModel", "Split", "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score",
     "comparison_prompt", "create",
 ]  # fmt: skip
 

@@ -78,14 +78,17 @@ class Benchmark(ABC):
     names a model, for which other learning rates are right. Each method is deterministic: called
     twice it returns the same.
 
-    `on_policy` says whether `preferences` draws from the reference. `temperatures` are those besides 1 at which a run samples where the user names none. `evaluation_fields` names the
-    benchmark's own fields that only the evaluation reads: changing one trains nothing again.
+    `on_policy` says whether `preferences` draws from the reference. `temperatures` are those besides 1 at which a run
+    samples where the user names none. `evaluation_fields` names the benchmark's own fields that only the evaluation
+    reads: changing one trains nothing again. `location_fields` names those that say where data or models lie: what
+    these hold must be in `fingerprint`, and moving them changes nothing.
     """
 
     question: ClassVar[str]
     on_policy: ClassVar[bool] = True
     temperatures: ClassVar[tuple[float, ...]] = ()
     evaluation_fields: ClassVar[tuple[str, ...]] = ()
+    location_fields: ClassVar[tuple[str, ...]] = ()
 
     eval_prompts: Count = 256
     max_new_tokens: Count = 64
@@ -171,4 +174,4 @@ class Benchmark(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of everything the data depend on besides the fields (files, source code)."""
+        """A hash of everything the data depend on besides the fields: code, and what lies at `location_fields`."""

@@ -1,18 +1,18 @@
 """Data sets of the hub in their own layout, from the hub or from a local folder.
 
-    find_parts(source, *, subset="", usual="", splits=(), instead="--source FOLDER") -> dict[str, list[Part]]
+    find_parts(source, *, subset="", usual="", splits=(), instead="--source FOLDER", say=...) -> dict[str, list[Part]]
     read_rows(parts: Sequence[Part]) -> list[Row]         # Row = (line in its file, {field: value})
 
 `find_parts("stanfordnlp/imdb", usual="plain_text")` gives {"train": [...], "test": [...], "unsupervised": [...]}, of
 the hub's files or of a folder that holds the same ones; one file, or a folder of files that name no split, gives
-{"all": [...]}.
+{"all": [...]}. Where files beside them name only what is held out, those that name no split are for training.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ from alignbench.data import Row
 from alignbench.hub import fetch
 
 ALL = "all"  # files that name no split
+HELD_OUT = ("test", "validation")  # what may be evaluated on, the first that there is
+LISTED = 8  # files that a remark names
 # What file and folder names call a split.
 NAMES = {
     "train": ("train", "training"),
@@ -46,35 +48,69 @@ def find_parts(
     usual: str = "",
     splits: Collection[str] = (),
     instead: str = "--source FOLDER",
+    say: Callable[[str], object] = lambda remark: None,
 ) -> dict[str, list[Part]]:
     """The files of each split of a data set: a local file or folder, or a hub id.
 
     `subset` names a folder within the data set (on the hub often called its configuration) which must be there, `usual`
-    one that is taken where it is there. Where `splits` are named, no others are fetched from the hub or listed.
+    one that is taken where it is there. Where `splits` are named, no others are fetched from the hub or listed. `say`
+    gets one sentence on files that are left out because they name no split, and one where the hub cannot be reached, on
+    the files of its cache.
 
     Raises:
-        InputError: nothing is there, or not the subset, or no data file of the splits; `instead` says what to give
+        InputError: nothing is there, or not the subset, or no data file of the splits, or the hub cannot be reached
+            and its cache lacks the training split or every held-out one that is asked for; `instead` says what to give
             where the hub cannot help.
     """
     path = Path(source).expanduser()
     if path.is_file():
+        if subset:
+            raise InputError(f"{source} is one file and has no folder {subset!r}: leave the subset out.")
         return {ALL: [Part(source)]}
-    if not path.is_dir():
+    if path.is_dir():
+        folder = _inside(path, source, subset, usual)
+        found = _saved(folder) or _listed(folder, folder.rglob("*"), say)
+        kept = _asked(found, splits)
+    else:
         if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source) or source.lower().endswith(SUFFIXES):
             raise InputError(f"{source} is missing: give a data set folder, one file of it or a hub id.")
-        # What is taken where it is there is asked for first: nothing beside it has to be fetched.
-        asked = [subset] if subset else [usual, ""] if usual else [""]
-        fetched = fetch(source, [_patterns(name, splits) for name in asked], instead)
-        if fetched is None:
-            raise InputError(f"{source} on the hub has no data file{_wanted(subset, splits)}: give {instead}.")
-        path = fetched
-    folder = _inside(path, source, subset, usual)
-    found = _saved(folder) or _listed(folder)
-    found = {split: parts for split, parts in found.items() if not splits or split in splits or split == ALL}
-    if not found:
+        kept = _fetched(source, subset, usual, splits, instead, say)
+    if not kept:
         wanted = _wanted(subset, splits)
         raise InputError(f"{source} holds no data file{wanted} ({', '.join(SUFFIXES)}): give another folder or id.")
+    return kept
+
+
+def _fetched(
+    source: str, subset: str, usual: str, splits: Collection[str], instead: str, say: Callable[[str], object]
+) -> dict[str, list[Part]]:
+    # What is taken where it is there is asked for first: nothing beside it has to be fetched.
+    asked = [subset] if subset else [usual, ""] if usual else [""]
+    fetched = fetch(source, [_patterns(name, splits) for name in asked], instead)
+    if fetched is None:
+        raise InputError(f"{source} on the hub has no data file{_wanted(subset, splits)}: give {instead}.")
+    folder = _inside(fetched.folder, source, subset, usual)
+    found = _asked(_listed(folder, fetched.files, say), splits)
+    if fetched.cached:
+        held_out = [split for split in HELD_OUT if split in splits]
+        for needed in (["train"] if "train" in splits else [], held_out):
+            if needed and not {ALL, *needed} & set(found):
+                raise InputError(
+                    f"{source}: the hub cannot be reached and its cache holds no {' or '.join(needed)} split "
+                    f"(only {', '.join(found) or 'others'}): give {instead}, or connect to the network."
+                )
+        names = [Path(part.path).relative_to(fetched.folder).as_posix() for parts in found.values() for part in parts]
+        say(f"{source}: the hub cannot be reached, and what its cache holds is read: {_some(names)}.")
     return found
+
+
+def _asked(found: dict[str, list[Part]], splits: Collection[str]) -> dict[str, list[Part]]:
+    return {split: parts for split, parts in found.items() if not splits or split in splits or split == ALL}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = [f"{len(names) - LISTED} more"] if len(names) > LISTED else []
+    return ", ".join([*names[:LISTED], *more])
 
 
 def read_rows(parts: Sequence[Part]) -> list[Row]:
@@ -103,21 +139,33 @@ def _inside(folder: Path, source: str, subset: str, usual: str) -> Path:
 
 def _saved(folder: Path) -> dict[str, list[Part]]:
     """The splits of a folder that `datasets` has saved; none where it has not."""
-    if (folder / "dataset_dict.json").exists():
-        names = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    path = folder / "dataset_dict.json"
+    if not path.exists():
+        return {ALL: [Part(str(folder))]} if (folder / "state.json").exists() else {}
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))["splits"]
         return {_known(name) or name: [Part(str(folder), name)] for name in names}
-    return {ALL: [Part(str(folder))]} if (folder / "state.json").exists() else {}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(f'{path} is not {{"splits": [names]}} as `datasets` saves it: save the data again.') from None
 
 
-def _listed(folder: Path) -> dict[str, list[Part]]:
-    """The data files by the split that they name; those that name none, where no file does."""
+def _listed(folder: Path, paths: Iterable[Path], say: Callable[[str], object]) -> dict[str, list[Part]]:
+    """The data files by the split that they name. Those that name none are for training where the others are held out,
+    and left out, with a remark, where there are other splits."""
     found: dict[str, list[Part]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(paths):
         name = path.name.lower()
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if name.endswith(SUFFIXES) and name not in NOT_DATA and not hidden and path.is_file():
             found.setdefault(_split_of(path.relative_to(folder)), []).append(Part(str(path)))
-    return {split: parts for split, parts in found.items() if split != ALL} or found
+    named = set(found) - {ALL}
+    if ALL in found and named:
+        unnamed = found.pop(ALL)
+        if named <= set(HELD_OUT):
+            return {"train": unnamed, **found}
+        files = _some([Path(part.path).relative_to(folder).as_posix() for part in unnamed])
+        say(f"{folder}: left out, because they name no split where others do: {files}.")
+    return found
 
 
 def _split_of(path: Path) -> str:

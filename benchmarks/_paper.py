@@ -6,15 +6,19 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from alignbench import (
+    Benchmark,
+    Completion,
     Demonstration,
     InputError,
     Kind,
+    LabelledCompletion,
     Objective,
     Pair,
     Positive,
@@ -27,10 +31,10 @@ from alignbench import (
 from alignbench.data import Skipped, describe_skipped, distinct_prompts
 from alignbench.data import split_by_prompt as deal
 
+from ._layouts import ALL, HELD_OUT
 from ._rates import beta_for, even
 from .files import Files
 
-HELD_OUT = ("test", "validation")  # what may be evaluated on, the first that there is
 BATCH = 64
 WARMUP = 150
 
@@ -53,7 +57,8 @@ class PaperTask(Files):
 
     The test split (else the validation split) is the evaluation; training pairs whose prompt is in it are left out and
     counted. Of the other training prompts `judge_share` are dealt by a hash to the model that judges. A source without
-    splits is dealt out whole, with `eval_share` for the evaluation, which is read nowhere else.
+    splits, or with one alone, is dealt out whole, with `eval_share` for the evaluation, which is read nowhere else;
+    of a data set on the hub, an official held-out split is never trained on.
 
     A model that the user names is trained as appendix B says: batches of 64 pairs (and 128 labels, which read the same
     completions), RMSprop, 1e-6, linear warm-up over 150 steps; on fewer than 1,500 steps, over a tenth of them, or the
@@ -68,7 +73,9 @@ class PaperTask(Files):
 
     on_policy: ClassVar[bool] = False
     temperatures: ClassVar[tuple[float, ...]] = (0.0, 0.25, 0.5, 0.75)
+    location_fields: ClassVar[tuple[str, ...]] = ("source",)
     paper_beta: ClassVar[float]
+    apart: ClassVar[str] = "prompt"  # what no two of the parts have in common
 
     sft_epochs: Positive = 1.0
     scratch_passes: Annotated[int, Range(1)] = 8
@@ -78,14 +85,23 @@ class PaperTask(Files):
     split: str = field(default="", init=False, repr=False)
     eval_split: str = field(default="", init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        Benchmark.__post_init__(self)  # not that of `files`: whether eval_share is read is known with the data only
+        if self.judge_share >= 1:
+            raise InputError(f"{type(self).__name__.lower()}: judge_share leaves nothing to train on: lower it.")
+
     @property
     @abstractmethod
     def origin(self) -> str:
         """Where the pairs come from, for messages."""
 
     @abstractmethod
-    def _read(self) -> Mapping[str, Sequence[Source]]:
-        """The files of each split; of a source without splits, under "all"."""
+    def _read(self, say: Callable[[str], object]) -> Mapping[str, Sequence[Source]]:
+        """The files of each split; of a source without splits, under "all". `say` takes remarks on them."""
+
+    def _group(self, prompt: Prompt) -> str:
+        """Pairs of one group are in one part: those of one prompt."""
+        return prompt.text
 
     def _evaluated(self, prompt: Prompt) -> bool:
         """Whether a held-out prompt is one to evaluate on."""
@@ -139,7 +155,7 @@ class PaperTask(Files):
 
     def notes(self) -> dict[str, object]:
         """For each file how many records it holds and which are skipped, with line, field and reason; how many training
-        pairs are left out because the evaluation has their prompt."""
+        pairs are left out because the evaluation has their prompt or, of dialogues, their first turn."""
         files = [
             {
                 "split": split,
@@ -155,46 +171,78 @@ class PaperTask(Files):
 
     def remarks(self) -> list[str]:
         sources = [source for sources in self._files.values() for source in sources if source.skipped]
-        said = [f"{source.path}: {describe_skipped(source.skipped, source.total)}." for source in sources]
+        said = [*self._found[1]]
+        said += [f"{source.path}: {describe_skipped(source.skipped, source.total)}." for source in sources]
         shared = self._dealt[1]
         if shared:
-            said.append(f"{self.origin}: {shared} training pairs have a prompt of the held-out split and are left out.")
+            said.append(
+                f"{self.origin}: {shared} training pairs have a {self.apart} of the held-out split and are left out."
+            )
         return said
 
     def fingerprint(self) -> str:
         hashed = hashlib.sha256()
+        alone = len(self._files) == 1  # dealt out whole, whatever it is called
         for split, sources in self._files.items():
             for pair in (pair for source in sources for pair in source.pairs):
-                row = [split, pair.prompt.text, pair.chosen.text, pair.rejected.text, pair.votes]
+                row = [ALL if alone else split, pair.prompt.text, pair.chosen.text, pair.rejected.text, pair.votes]
                 hashed.update(json.dumps(row).encode() + b"\n")
         return hashed.hexdigest()
 
     @cached_property
+    def _found(self) -> tuple[dict[str, list[Source]], list[str]]:
+        """The files of each split, and remarks on them."""
+        said: list[str] = []
+        return {split: list(sources) for split, sources in self._read(said.append).items()}, said
+
+    @property
     def _files(self) -> dict[str, list[Source]]:
-        return {split: list(sources) for split, sources in self._read().items()}
+        return self._found[0]
 
     @cached_property
     def _dealt(self) -> tuple[dict[Split, tuple[Pair, ...]], int]:
         """The pairs of each split, and how many training pairs are left out."""
         pairs = {split: [p for source in sources for p in source.pairs] for split, sources in self._files.items()}
         held_out = next((name for name in HELD_OUT if name in pairs), None)
-        judged = self.judge_share
+        parts: dict[Split, Sequence[Pair]]
+        left_out = 0
         if "train" in pairs and held_out:
             evaluated = pairs[held_out]
-            known = {pair.prompt.text for pair in evaluated}
-            training = [pair for pair in pairs["train"] if pair.prompt.text not in known]
+            known = {self._group(pair.prompt) for pair in evaluated}
+            training = [pair for pair in pairs["train"] if self._group(pair.prompt) not in known]
             left_out = len(pairs["train"]) - len(training)
-            shares: dict[Split, float] = {"judge": judged, "train": 1 - judged}
-            parts: dict[Split, Any] = {**deal(training, shares, "split"), "eval": evaluated}
-        elif len(pairs) == 1:
-            shares = {"judge": judged, "eval": self.eval_share, "train": 1 - judged - self.eval_share}
-            parts, left_out = dict(deal(next(iter(pairs.values())), shares, "split")), 0
-        else:
+            shares: dict[Split, float] = {"judge": self.judge_share, "train": 1 - self.judge_share}
+            parts = {**self._deal(training, shares), "eval": evaluated}
+        elif len(pairs) > 1:
             raise InputError(
                 f"{self.origin} has the splits {', '.join(pairs)}: give a train and a test split, or one file without."
             )
+        elif held_out and not Path(self.origin).expanduser().exists():
+            raise InputError(
+                f"{self.origin} on the hub has a {held_out} split and no train split: give one that has both, or a "
+                "local file to be dealt out."
+            )
+        else:
+            parts = self._deal(next(iter(pairs.values())), self._shares())
         parts["eval"] = _in_fair_order(parts["eval"])
         return {name: tuple(part) for name, part in parts.items()}, left_out
+
+    def _shares(self) -> dict[Split, float]:
+        """Of a source that is dealt out whole."""
+        left = 1 - self.judge_share - self.eval_share
+        if left <= 0:
+            raise InputError(
+                f"{self.origin} has no splits of its own, and judge_share and eval_share leave nothing of it to train "
+                "on: lower one of them."
+            )
+        return {"judge": self.judge_share, "eval": self.eval_share, "train": left}
+
+    def _deal(self, pairs: Sequence[Pair], shares: Mapping[Split, float]) -> dict[Split, Sequence[Pair]]:
+        """By a hash of their group, which stands for its pairs as a prompt."""
+        groups = dict.fromkeys(self._group(pair.prompt) for pair in pairs)
+        dealt = deal([LabelledCompletion(Prompt(group), Completion(""), True) for group in groups], shares, "split")
+        place = {each.prompt.text: split for split, part in dealt.items() for each in part}
+        return {split: [pair for pair in pairs if place[self._group(pair.prompt)] == split] for split in shares}
 
     def _part(self, split: Split) -> Sequence[Pair]:
         part = self._dealt[0][split]

@@ -54,6 +54,7 @@ class Files(Benchmark):
 
     question: ClassVar[str] = "Which reply is the better one: more helpful, honest and harmless?"
     on_policy: ClassVar[bool] = False
+    location_fields: ClassVar[tuple[str, ...]] = ("data", "eval_data")
 
     data: str = ""
     eval_data: str = ""

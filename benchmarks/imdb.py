@@ -80,6 +80,7 @@ class IMDb(Benchmark):
 
     question: ClassVar[str] = "Which review speaks better of its film?"
     temperatures: ClassVar[tuple[float, ...]] = (0.0, 0.25, 0.5, 0.75)
+    location_fields: ClassVar[tuple[str, ...]] = ("source", "classifier")
 
     # Of the small model's own samples on rt-polarity, one in twenty is longer.
     max_new_tokens: Count = 48

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -12,8 +12,8 @@ from typing import ClassVar, Literal
 from alignbench import Count, Demonstration, InputError, LabelledCompletion, Prompt, Split
 from alignbench.data import describe_skipped, distinct_prompts
 
-from ._layouts import Part, find_parts, read_rows
-from ._paper import HELD_OUT, PaperTask, Source
+from ._layouts import HELD_OUT, Part, find_parts, read_rows
+from ._paper import PaperTask, Source
 from ._tldr_rows import articles_of, pairs_of, shown_of, votes_of
 
 COMPARISONS, POSTS = "openai/summarize_from_feedback", "CarperAI/openai_summarize_tldr"
@@ -38,7 +38,12 @@ class TLDR(PaperTask):
 
     `shift` names news articles (article, highlights; abisee/cnn_dailymail, or a folder) to evaluate on instead, with
     the same "TL;DR:" at their end, by policies that were trained on posts: section 6.3 of the paper. The labels are
-    those of the held-out posts then, and no win rate against preferred summaries is known.
+    those of the held-out posts then, and no win rate against preferred summaries is known. Articles that do not
+    fit the model's context beside `max_new_tokens` are passed over, as all such prompts are: a small context leaves the
+    shortest news only, so two models of different contexts are not compared on the same.
+
+    The win rate against `chosen` is one against the summary of the held-out comparisons that annotators preferred,
+    which mostly a model has written. The paper's (figure 2) is against summaries that people wrote: another number.
 
     `judged_by`: judges are asked for a concise summary, in words of our own; without that ("simple"), GPT-4 prefers
     longer summaries than people do, and with it agrees with them better (section 6.4).
@@ -49,6 +54,7 @@ class TLDR(PaperTask):
 
     question: ClassVar[str] = QUESTIONS["concise"]
     paper_beta: ClassVar[float] = 0.5
+    location_fields: ClassVar[tuple[str, ...]] = ("source", "posts")
     evaluation_fields: ClassVar[tuple[str, ...]] = ("shift", "judged_by")
 
     # A summary is at most 48 tokens of GPT-2 long where OpenAI filtered them; comparisons hold a few longer ones.
@@ -69,19 +75,29 @@ class TLDR(PaperTask):
     def prompts(self, split: Split) -> Sequence[Prompt]:
         if split != "eval" or not self.shift:
             return super().prompts(split)
-        return distinct_prompts(self._articles, "order")
+        return distinct_prompts(self._articles[0], "order")
 
     def notes(self) -> dict[str, object]:
         found = super().notes() | {"demonstrations": self._demonstrations_from or "the preferred summaries"}
-        return found | ({"shift": self.shift, "shift_prompts": len(self._articles)} if self.shift else {})
+        return found | ({"shift": self.shift, "shift_prompts": len(self._articles[0])} if self.shift else {})
 
     def fingerprint(self) -> str:
         """Of the pairs and the demonstrations; the articles train nothing."""
-        shown = [(each.prompt.text, each.completion.text) for each in self._posts] if self._demonstrations_from else []
+        shown = (
+            [(each.prompt.text, each.completion.text) for each in self._posts[0]] if self._demonstrations_from else []
+        )
         return hashlib.sha256(json.dumps([super().fingerprint(), shown]).encode()).hexdigest()
 
-    def _read(self) -> Mapping[str, Sequence[Source]]:
-        found = find_parts(self.source, usual="comparisons", splits=("train", *HELD_OUT))
+    def remarks(self) -> list[str]:
+        said = super().remarks() + (self._posts[1] if self._demonstrations_from else [])
+        if not self.shift:
+            return said
+        articles, more = self._articles
+        long = f"do not fit the model's context beside {self.max_new_tokens} new tokens are passed over"
+        return [*said, *more, f"{self.shift}: {len(articles)} articles, of which those that {long}."]
+
+    def _read(self, say: Callable[[str], object]) -> Mapping[str, Sequence[Source]]:
+        found = find_parts(self.source, usual="comparisons", splits=("train", *HELD_OUT), say=say)
         return {split: [_source(part) for part in parts] for split, parts in found.items()}
 
     @property
@@ -89,26 +105,31 @@ class TLDR(PaperTask):
         return self.posts or (POSTS if self.source == COMPARISONS else "")
 
     def _shown(self) -> Sequence[Demonstration]:
-        return self._posts if self._demonstrations_from else super()._shown()
+        return self._posts[0] if self._demonstrations_from else super()._shown()
 
     @cached_property
-    def _posts(self) -> list[Demonstration]:
-        """The posts of the training split that neither the evaluation nor the judge's pairs ask about."""
+    def _posts(self) -> tuple[list[Demonstration], list[str]]:
+        """The posts of the training split that neither the evaluation nor the judge's pairs ask about, and remarks."""
+        said: list[str] = []
         asked = {pair.prompt.text for split in ("eval", "judge") for pair in self._part(split)}
         source = self._demonstrations_from
-        found = find_parts(source, splits=("train",), instead="posts=FOLDER")
+        found = find_parts(source, splits=("train",), instead="posts=FOLDER", say=said.append)
         shown, skipped = shown_of(read_rows(next(iter(found.values()))))
         kept = [each for each in shown if each.prompt.text not in asked]
         if not kept:
-            said = describe_skipped(skipped, len(shown) + len(skipped))
+            why = describe_skipped(skipped, len(shown) + len(skipped))
             raise InputError(
-                f"{source} holds no post to learn from ({said}): give prompt and label, or leave posts out."
+                f"{source} holds no post to learn from ({why}): give prompt and label, or leave posts out."
             )
-        return kept
+        if skipped:
+            said.append(f"{source}: {describe_skipped(skipped, len(shown) + len(skipped))}.")
+        return kept, said
 
     @cached_property
-    def _articles(self) -> list[LabelledCompletion]:
-        found = find_parts(self.shift, usual="3.0.0", splits=HELD_OUT, instead="shift=FOLDER")
+    def _articles(self) -> tuple[list[LabelledCompletion], list[str]]:
+        """The articles to evaluate on, and remarks."""
+        said: list[str] = []
+        found = find_parts(self.shift, usual="3.0.0", splits=HELD_OUT, instead="shift=FOLDER", say=said.append)
         rows = read_rows(next((found[name] for name in HELD_OUT if name in found), next(iter(found.values()))))
         articles, skipped = articles_of(rows)
         if not articles:
@@ -116,7 +137,9 @@ class TLDR(PaperTask):
                 f"{self.shift} holds no article to evaluate on ({describe_skipped(skipped, len(rows))}): give article "
                 "and highlights, as abisee/cnn_dailymail does."
             )
-        return articles
+        if skipped:
+            said.append(f"{self.shift}: {describe_skipped(skipped, len(rows))}.")
+        return articles, said
 
 
 def _source(part: Part) -> Source:

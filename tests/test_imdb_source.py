@@ -78,7 +78,8 @@ def test_a_hub_id_is_read_from_the_cache(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     files = {
-        "plain_text/train-00000-of-00001.parquet": [{"text": GOOD, "label": 1}, {"text": BAD, "label": 0}],
+        "plain_text/train-00000-of-00001.parquet": [{"text": GOOD, "label": 1}],
+        "plain_text/test-00000-of-00001.parquet": [{"text": BAD, "label": 0}],
         "plain_text/unsupervised-00000-of-00001.parquet": [{"text": "x y z", "label": -1}],
     }
     cached(tmp_path, "stanfordnlp/imdb", "main", files)

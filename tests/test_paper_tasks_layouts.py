@@ -49,7 +49,20 @@ def test_other_files_are_no_data(tmp_path: Path) -> None:
     source = save(tmp_path, {"train.jsonl": ONE, ".cache/train.jsonl": ONE, "red_team_attempts.jsonl.gz": ONE})
     for name in ("README.md", "dataset_infos.json", "test.py", "train.arrow"):
         (tmp_path / name).write_text("{}")
-    assert found(source) == {"train": ["train.jsonl"]}
+    said: list[str] = []
+    assert found(source, say=said.append) == {"train": ["train.jsonl"]}
+    assert said == [f"{source}: left out, because they name no split where others do: red_team_attempts.jsonl.gz."]
+    save(tmp_path, {f"part{i:02}.jsonl": ONE for i in range(10)})
+    found(source, say=said.append)
+    assert said[1].endswith("part06.jsonl, part07.jsonl, 3 more.")
+
+
+def test_beside_held_out_files_those_without_a_split_are_for_training(tmp_path: Path) -> None:
+    source = save(tmp_path, {"mine.jsonl": ONE, "mine-test.jsonl": ONE})
+    said: list[str] = []
+    expected = {"train": ["mine.jsonl"], "test": ["mine-test.jsonl"]}
+    assert found(source, say=said.append) == found(source, splits=("train", "test")) == expected
+    assert not said
 
 
 def test_what_names_no_split_is_whole(tmp_path: Path) -> None:
@@ -88,6 +101,21 @@ def test_a_folder_that_the_datasets_library_saved(tmp_path: Path) -> None:
     assert len(read_rows(find_parts(str(tmp_path / "one"))["all"])) == 2
 
 
+@pytest.mark.parametrize("content", ["", "{}", '{"splits": 3}', '{"splits": [3]}', "[]", "\xff"])
+def test_a_saved_folder_that_is_broken(content: str, tmp_path: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=r'dataset_dict\.json is not \{"splits": \[names\]\} as `datasets` saves it'):
+        find_parts(str(tmp_path))
+
+
+def test_one_file_has_no_subset(tmp_path: Path) -> None:
+    file = save(tmp_path, {"a.jsonl": ONE}) + "/a.jsonl"
+    with pytest.raises(
+        InputError, match=r"a\.jsonl is one file and has no folder 'helpful-base': leave the subset out"
+    ):
+        find_parts(file, subset="helpful-base")
+
+
 def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"nowhere/at/all is missing: give a data set folder, one file of it or a hub id"
@@ -112,7 +140,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_network_the_sentence_says_what_to_do(cache: Path) -> None:
-    said = "^some/set is no folder here, the hub cannot be reached and its cache does not hold the data set: give "
+    said = "^some/set is no folder here, the hub cannot be reached and its cache does not hold the whole set: give "
     with pytest.raises(InputError, match=f"{said}--source FOLDER, or connect to the network\\.$"):
         find_parts("some/set")
     with pytest.raises(InputError, match=f"{said}shift=FOLDER"):
@@ -127,19 +155,90 @@ def test_what_the_cache_holds_is_read_as_a_folder_is(cache: Path) -> None:
         find_parts("some/set", subset="missing")
 
 
-def test_the_network_is_not_asked_for_what_the_cache_holds(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_is_asked_before_its_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache may hold one file of many, that somebody once looked at."""
     import huggingface_hub
 
-    cached(cache, "some/set", "main", {"train.jsonl": ONE})
-    there, asked = huggingface_hub.snapshot_download, []
+    cached(cache, "some/set", "main", {"test.jsonl": ONE})
+    hub = Path(save(tmp_path / "hub", {"train.jsonl": ONE, "test.jsonl": ONE}))
+    (hub / "notes.jsonl").write_text("{}")  # of the same set, and not asked for
+    asked = []
 
-    def download(*args: Any, local_files_only: bool, **options: Any) -> str:
-        asked.append(local_files_only)
-        return str(there(*args, local_files_only=local_files_only, **options))
+    def download(*args: Any, revision: str, local_files_only: bool, **options: Any) -> str:
+        asked.append((revision, local_files_only))
+        return str(hub)
 
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *args, **options: None)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert len(find_parts("some/set")["train"]) == 1
-    assert asked == [True]
+    said: list[str] = []
+    found = find_parts("some/set", splits=("train", "test"), say=said.append)
+    assert {split: len(parts) for split, parts in found.items()} == {"train": 1, "test": 1}
+    assert asked == [("main", False)]
+    assert not said
+
+
+def test_a_cache_that_lacks_a_split_is_not_the_set(cache: Path) -> None:
+    asked: dict[str, Any] = {"splits": ("train", "test", "validation")}
+    cached(cache, "some/tests", "main", {"harmless-base/test.jsonl.gz": ONE})
+    with pytest.raises(InputError, match=r"^some/tests: the hub cannot be reached and its cache holds no train split "):
+        find_parts("some/tests", **asked)
+    cached(cache, "some/training", "main", {"train.jsonl": ONE})
+    with pytest.raises(InputError, match=r"holds no test or validation split \(only train\): give --source FOLDER"):
+        find_parts("some/training", **asked)
+    said: list[str] = []
+    assert find_parts("some/training", splits=("train",), say=said.append)
+    cached(cache, "some/set", "main", {"a/train.jsonl": ONE, "a/valid.jsonl": ONE})
+    assert set(find_parts("some/set", **asked, say=said.append)) == {"train", "validation"}
+    assert said == [
+        "some/training: the hub cannot be reached, and what its cache holds is read: train.jsonl.",
+        "some/set: the hub cannot be reached, and what its cache holds is read: a/train.jsonl, a/valid.jsonl.",
+    ]
+
+
+def test_a_cache_that_knows_what_it_lacks(cache: Path) -> None:
+    """The hub's client writes down the files of a revision when it fetches some of them."""
+    import huggingface_hub
+    from huggingface_hub._tree_cache import TreeCacheEntry, write_tree_cache
+    from huggingface_hub.errors import IncompleteSnapshotError
+
+    cached(cache, "some/set", "main", {"train.jsonl": ONE, "test.jsonl": ONE})
+    folder = cache / "datasets--some--set"
+    commit = (folder / "refs/main").read_text()
+    entries = {
+        name: TreeCacheEntry(1, "0", None, None, None) for name in ("train.jsonl", "test.jsonl", "a/train.jsonl")
+    }
+    write_tree_cache(str(folder), commit, entries)
+    with pytest.raises(IncompleteSnapshotError):
+        huggingface_hub.snapshot_download("some/set", repo_type="dataset", local_files_only=True)
+    with pytest.raises(InputError, match="its cache does not hold the whole set"):
+        find_parts("some/set", splits=("train", "test"))
+    assert set(find_parts("some/set", splits=("test",))) == {"test"}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("no route"), "the hub cannot be reached and its cache"),
+        (TimeoutError(), "the hub cannot be reached and its cache"),
+    ],
+)
+def test_whatever_the_transport_raises(
+    error: Exception, said: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    def info(*args: object, timeout: float, **options: object) -> None:
+        assert timeout <= 5
+        raise error
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
+    with pytest.raises(InputError, match=said):
+        find_parts("some/set")
+
+
+def test_an_id_that_is_none() -> None:
+    with pytest.raises(InputError, match=r"^some--set: the hub gave no such data set \(Cannot have -- .*check the id"):
+        find_parts("some--set")
 
 
 def test_a_set_that_a_script_made_is_read_from_the_export(cache: Path) -> None:

@@ -173,6 +173,10 @@ def test_the_shift_to_news_trains_nothing(folder: str, tmp_path: Path) -> None:
         assert pairs(shifted, split) == pairs(plain, split)
     assert shifted.prompts("train") == plain.prompts("train")
     assert shifted.notes()["shift_prompts"] == 12
+    skipped, passed_over = shifted.remarks()[-2:]
+    assert skipped == f"{news}: skipped 1 of 13 records: line 13 (article: empty)."
+    assert passed_over.startswith(f"{news}: 12 articles, of which those that do not fit the model's context beside 64 ")
+    assert plain.remarks() == shifted.remarks()[:-2]
     assert "shift" not in plain.notes()
     trained = save(tmp_path / "trained", {"train.jsonl": articles("Train", 5)})
     with pytest.raises(InputError, match="holds no data file of a split test or validation "):

@@ -116,10 +116,9 @@ def config_of(options: Options) -> Any:
 
 def _source(source: str, benchmark: Any) -> dict[str, str]:
     """The field of a benchmark that says where its data are."""
-    if source and not hasattr(benchmark.plugin, "source"):
-        raise InputError(
-            f"--source: the benchmark {benchmark.name} reads no data set; leave it out, or give your own by --data."
-        )
+    if source and "source" not in {field.name for field in fields(benchmark.plugin) if field.init}:
+        instead = "name your data by --data alone" if benchmark.name == DATA_BENCHMARK else "leave it out"
+        raise InputError(f"--source: the benchmark {benchmark.name} has no data set of its own to look for; {instead}.")
     return {"source": source} if source else {}
 
 

@@ -48,8 +48,9 @@ def evaluated(world: World, folder: Path) -> bool:
     """Whether a cell's samples are drawn at every temperature, and measured."""
     drawn = all((folder / world.samples_name(t)).exists() for t in (1.0, *world.config.temperatures))
     summed = world.enumeration is None or (folder / exact.name_of(world)).exists()
-    asked = not world.probes or (folder / probes.name_of(world)).exists()
-    return drawn and summed and asked and (folder / "evaluations" / f"{world.samples_key}.json").exists()
+    if not (drawn and summed) or probes.missing(world, folder):
+        return False
+    return (folder / "evaluations" / f"{world.samples_key}.json").exists()
 
 
 def cell(world: World, spec: Spec, seed: int, report: Report) -> str | None:
@@ -65,7 +66,7 @@ def cell(world: World, spec: Spec, seed: int, report: Report) -> str | None:
         if not evaluated(world, folder):
             if world.enumeration is not None:
                 exact.evaluate_cell(world, spec, folder, seed)
-            if world.probes:
+            if probes.missing(world, folder):
                 probes.evaluate_cell(world, folder, seed)
             evaluate_cell(world, folder, seed, report)
     except InputError:

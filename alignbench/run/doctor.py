@@ -9,6 +9,7 @@ from functools import partial as with_arguments
 
 from ..doctor import examine
 from ..encoding import Encoder
+from ..pretrained import load_config, load_tokenizer
 from ..records import Completion, Preferences, Prompt
 from ..results import Json, read_json, whole_folder, write_json
 from .stages import Report, write_cost
@@ -32,7 +33,8 @@ def doctor(world: World, report: Report) -> None:
     if own or not world.makes_start:
         found = look(Encoder(world.tokenizer), world.context, world.benchmark.max_new_tokens)
     elif model := world.config.model:  # what is trained first is this one: it has the same tokenizer
-        found = look(Encoder(load_tokenizer(model)), context_of(model), world.benchmark.max_new_tokens)
+        context = getattr(load_config(model), "max_position_embeddings", None)
+        found = look(Encoder(load_tokenizer(model)), context, world.benchmark.max_new_tokens)
     else:
         found = look()
     with whole_folder(world.stage("doctor")) as partial:

@@ -76,11 +76,13 @@ def plan(world: World) -> list[Job]:
 def _add_stages(jobs: _Jobs, world: World) -> None:
     """What all cells share, and what those of a seed share."""
     config = world.config
+    first: tuple[Job, ...] = ()
     if not world.benchmark.on_policy:
         jobs.add("doctor")  # what there is to know about the data is said before anything is trained
+        first = (jobs["doctor"],)
     if world.makes_start:
-        jobs.add("start")
-    jobs.add("data", "start")
+        jobs.add("start", after=first)
+    jobs.add("data", "start", after=first)
     if world.benchmark.on_policy:
         jobs.add("doctor", "data")
     asked = [find("judge", name).needs for name, argument in config.judges if not argument]

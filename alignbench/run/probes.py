@@ -31,6 +31,11 @@ def of_reference(world: World, report: Report) -> None:
         write_cost(partial, started)
 
 
+def missing(world: World, folder: Path) -> bool:
+    """Whether a cell has questions to answer and has not; trials of a tuning have none."""
+    return bool(world.probes) and not world.config.tuning_prompts and not (folder / name_of(world)).exists()
+
+
 def evaluate_cell(world: World, folder: Path, seed: int) -> None:
     rows = answers(world, world.trainee(seed, folder / "policy"))
     write_json(folder / name_of(world), {"schema": 1, "seed": seed, "rows": rows})

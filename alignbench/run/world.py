@@ -60,7 +60,7 @@ class World:
     def identity(self) -> Json:
         """What decides training, in words: a folder of results belongs to one identity."""
         # Where data lie decides nothing: what they hold is in the benchmark's fingerprint.
-        left_out = {*EVALUATION_FIELDS, *self.benchmark.evaluation_fields, "data", "eval_data", "source"}
+        left_out = {*EVALUATION_FIELDS, *self.benchmark.evaluation_fields, *self.benchmark.location_fields}
         kept = {f.name: getattr(self.benchmark, f.name) for f in fields(self.benchmark) if f.name not in left_out}
         small = f"small, from scratch ({digest(self.stages.model)})"
         return {
