@@ -74,9 +74,11 @@ class Benchmark(ABC):
 
     `epochs` passes over the training preferences are the budget of every objective: all train on the same number of
     completions. `sft_epochs` and `reward_epochs` are the passes of the stages. During training `curve_points`
-    evaluations, evenly spaced, are made on the first `curve_prompts` prompts. A run sets `pretrained` where the user
-    names a model, for which other learning rates are right. Each method is deterministic: called
+    evaluations, evenly spaced, are made on the first `curve_prompts` prompts. Each method is deterministic: called
     twice it returns the same.
+
+    Two fields follow the options of a run, and no spec sets them: `pretrained` is true where the user names a model,
+    for which other learning rates are right, and `device` is where a benchmark runs a model of its own.
 
     `on_policy` says whether `preferences` draws from the reference. `temperatures` are those besides 1 at which a run
     samples where the user names none. `evaluation_fields` names the benchmark's own fields that only the evaluation
@@ -96,7 +98,8 @@ class Benchmark(ABC):
     sft_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
     reward_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
     judge_share: Fraction = 0.2
-    pretrained: bool = False
+    pretrained: bool = field(default=False, metadata={"option": "--model"})
+    device: str = field(default="cpu", metadata={"option": "--device"})
     curve_points: Annotated[int, Range(0)] = 4
     curve_prompts: Count = 64
 

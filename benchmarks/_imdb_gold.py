@@ -8,10 +8,8 @@ user names, or a logistic regression made here.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any, NamedTuple, Protocol
 
@@ -68,10 +66,8 @@ class NamedClassifier:
         InputError: the model cannot be loaded, has more outputs than two, or names no class positive.
     """
 
-    def __init__(self, source: str) -> None:
-        import torch
-
-        self._model = RewardModel.load(source, "cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, source: str, device: str = "cpu") -> None:
+        self._model = RewardModel.load(source, device)
         self._sign = _sign(self._model.model.config, source)
         config, tokenizer = self._model.model.config, self._model.tokenizer
         # RoBERTa counts its places from 2 and says how many there are with those.
@@ -122,14 +118,3 @@ def accuracy(classifier: Classifier, documents: Sequence[Document]) -> Accuracy:
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return Accuracy(share, middle - half, middle + half, n)
-
-
-def fingerprint_of(source: str) -> str:
-    """A classifier's folder by the content of its files, a hub id by its name."""
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        return source
-    hashed = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".txt", ".model")):
-        hashed.update(path.name.encode() + b"\0" + path.read_bytes())
-    return hashed.hexdigest()

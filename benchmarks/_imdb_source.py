@@ -60,6 +60,8 @@ def read_documents(source: str) -> Corpus:
         InputError: nothing is there, it is in no such layout, or it holds reviews of one label only.
     """
     path = Path(source).expanduser()
+    if path.is_file() and path.suffix.removeprefix(".") in SIGNS:
+        raise InputError(f"{source} holds reviews of one label only: give the folder that it lies in.")
     found = (_line_files(path) or _text_files(path) or _rows(source)) if path.is_dir() else _rows(source)
     labels: dict[str, set[bool]] = {}
     for document in found.documents:
@@ -159,7 +161,8 @@ def _text_files(folder: Path) -> _Found | None:
 
 def _rows(source: str) -> _Found:
     # The hub's set has 50,000 reviews without a label as well: a split that is not asked for.
-    parts = find_parts(source, usual="plain_text", splits=("train", "test"))
+    remarks: list[str] = []
+    parts = find_parts(source, usual="plain_text", splits=("train", "test"), say=remarks.append)
     documents: list[Document] = []
     skipped: list[Skipped] = []
     for line, row in (row for files in parts.values() for row in read_rows(files)):
@@ -168,7 +171,7 @@ def _rows(source: str) -> _Found:
             skipped.append(Skipped(line, *fault))
         else:
             documents.append(_document(row["text"], bool(row["label"])))
-    return _Found(documents, skipped, [])
+    return _Found(documents, skipped, remarks)
 
 
 def _fault(row: Mapping[str, Any]) -> tuple[str, str] | None:

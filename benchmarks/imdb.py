@@ -32,8 +32,9 @@ from alignbench import (
     Stages,
     Training,
 )
+from alignbench.pretrained import fingerprint_of
 
-from ._imdb_gold import Accuracy, Classifier, NamedClassifier, WordClassifier, accuracy, fingerprint_of
+from ._imdb_gold import Accuracy, Classifier, NamedClassifier, WordClassifier, accuracy
 from ._imdb_parts import PARTS, SHORTEST, Part, begins_like, cut, deal, joined, openings
 from ._imdb_source import Corpus, Document, read_documents
 from ._rates import PRETRAINED, beta_for, even
@@ -68,7 +69,8 @@ class IMDb(Benchmark):
     `source` is what `_imdb_source.read_documents` reads: the hub's stanfordnlp/imdb, a folder in its layout or in that
     of aclImdb or rt-polarity. Every review, whatever split it is in there, is dealt by a hash of its text to one of
     four parts: `classifier_share` to the classifier, `judge_share` to the judge, `eval_share` to the evaluation, and
-    the rest to the language models. Opening words that are in two parts are prompts of one.
+    the rest to the language models. A classifier that is named reads no reviews: its share is theirs as well. Opening
+    words that are in two parts are prompts of one.
 
     `train_prompts` and `judge_prompts` are how many prompts are sampled from; 0: 600 by a small model from scratch, and
     by a named one all there are, 25,000 at most as in the paper. A model from scratch reads `scratch_reviews` reviews,
@@ -176,8 +178,9 @@ class IMDb(Benchmark):
         """One rule for all: every step of a policy reads as many completions, whoever makes them.
 
         A model that the user names is trained as appendix B of the paper says: batches of 64 pairs (128 labels, which
-        read as many completions), RMSprop, 1e-6, linear warm-up over 150 steps, or over a tenth of less than 1,500; the
-        rates of everything but offline objectives are those of `_rates.py`.
+        read as many completions), RMSprop, 1e-6, linear warm-up over 150 steps, or over a tenth of less than 1,500;
+        as everywhere here, the rate then falls linearly. The rates of everything but offline objectives are those of
+        `_rates.py`.
         """
         needs = objective.needs
         if objective.trains == "reward":
@@ -206,12 +209,16 @@ class IMDb(Benchmark):
             "source": self.source,
             "documents": {part: len(self._parts[part]) for part in PARTS},
             "left_out": self._corpus.left_out,
-            "classifier": {"of": self.classifier or "words", "accuracy": self._accuracy._asdict()},
+            "classifier": {
+                "of": self.classifier or "words",
+                "accuracy": self._accuracy._asdict(),
+                "trained_on": None if self.classifier else len(self._lessons),
+            },
         }
 
     def remarks(self) -> list[str]:
         of = f"{self.classifier}, which" if self.classifier else "a classifier of words that"
-        trained = "" if self.classifier else f", trained on {len(self._parts['classifier'])} reviews held out for it"
+        trained = "" if self.classifier else f", trained on {len(self._lessons)} reviews held out for it"
         return [*self._corpus.remarks, f"the gold reward is that of {of} is right on {self._accuracy}{trained}."]
 
     def fingerprint(self) -> str:
@@ -222,7 +229,8 @@ class IMDb(Benchmark):
         folder = Path(__file__).parent
         for name in ("imdb.py", "_imdb_gold.py", "_imdb_parts.py", "_imdb_source.py"):
             hashed.update((folder / name).read_bytes())
-        made_by = fingerprint_of(self.classifier) if self.classifier else version("scikit-learn")
+        named = str(Path(self.classifier).expanduser())
+        made_by = fingerprint_of(named) if self.classifier else version("scikit-learn")
         return hashlib.sha256(f"{hashed.hexdigest()} {made_by}".encode()).hexdigest()[:16]
 
     # each read or made once
@@ -234,7 +242,7 @@ class IMDb(Benchmark):
     @cached_property
     def _parts(self) -> dict[Part, list[Document]]:
         shares: dict[Part, float] = {
-            "classifier": self.classifier_share,
+            "classifier": 0.0 if self.classifier else self.classifier_share,
             "judge": self.judge_share,
             "eval": self.eval_share,
         }
@@ -261,8 +269,13 @@ class IMDb(Benchmark):
     @cached_property
     def _classifier(self) -> Classifier:
         if self.classifier:
-            return NamedClassifier(self.classifier)
-        return WordClassifier(self._parts["classifier"][:CLASSIFIED])
+            return NamedClassifier(self.classifier, self.device)
+        return WordClassifier(self._lessons)
+
+    @property
+    def _lessons(self) -> list[Document]:
+        """What the classifier of words is trained on."""
+        return self._parts["classifier"][:CLASSIFIED]
 
     @cached_property
     def _accuracy(self) -> Accuracy:

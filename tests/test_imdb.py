@@ -112,12 +112,14 @@ def test_an_opening_of_two_parts_is_a_prompt_of_one() -> None:
 
 def test_demonstrations_are_the_training_reviews_from_their_third_word(imdb: Any, folder: Path) -> None:
     shown = imdb.demonstrations()
-    reviews = {document.text for document in imdb._parts["train"]}
-    assert len(shown) == imdb.scratch_reviews
+    held_out = [prompt.text for split in ("judge", "eval") for prompt in imdb.prompts(split)]
+    everything = {document.text for document in imdb._parts["train"]}
+    reviews = {text for text in everything if not any(f"{text} ".startswith(f"{opening} ") for opening in held_out)}
+    assert len(shown) == imdb.scratch_reviews and 0 < len(reviews) < len(everything)
     assert {f"{each.prompt.text}{each.completion.text}" for each in shown} == reviews
     assert all(len(each.prompt.text.split()) == 2 and each.completion.text[0] == " " for each in shown)
     assert len(made(folder, pretrained=True).demonstrations()) == len(reviews), "a named model reads each once"
-    assert set(imdb.stages().corpus()) == reviews
+    assert set(imdb.stages().corpus()) == everything
 
 
 # --- pairs ---
@@ -295,8 +297,12 @@ def test_a_named_classifier_is_the_gold_reward(folder: Path, tmp_path: Path, mon
     assert judged.gold([Prompt("the film")], [Completion("is lovely")]) == NamedClassifier(source).score(
         ["the film is lovely"]
     )
-    found = judged.notes()["classifier"]
-    assert found["of"] == source and found["accuracy"]["n"] == 100
+    found = judged.notes()
+    assert found["classifier"]["of"] == source and found["classifier"]["accuracy"]["n"] == 100
+    assert found["documents"]["classifier"] == 0, "it reads none, and the language models the more"
+    assert found["documents"]["train"] > len(made(folder)._parts["train"])
+    assert judged._classifier._model.model.device.type == "cpu"
+    assert made(folder, classifier=source, device="meta")._classifier._model.model.device.type == "meta"
     assert judged.remarks()[-1].startswith(f"the gold reward is that of {source}")
 
 

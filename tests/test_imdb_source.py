@@ -83,7 +83,9 @@ def test_a_hub_id_is_read_from_the_cache(tmp_path: Path, monkeypatch: pytest.Mon
         "plain_text/unsupervised-00000-of-00001.parquet": [{"text": "x y z", "label": -1}],
     }
     cached(tmp_path, "stanfordnlp/imdb", "main", files)
-    assert sorted(read_documents("stanfordnlp/imdb").documents) == sorted(BOTH)
+    found = read_documents("stanfordnlp/imdb")
+    assert sorted(found.documents) == sorted(BOTH)
+    assert any("what its cache holds is read" in remark for remark in found.remarks)
 
 
 def test_breaks_and_runs_of_space_are_one_space(tmp_path: Path) -> None:
@@ -152,6 +154,8 @@ def test_half_of_rt_polarity_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rt-polarity.pos").write_text(GOOD)
     with pytest.raises(InputError, match=r"has no file \*\.neg: give one \*\.pos and one \*\.neg"):
         read_documents(str(tmp_path))
+    with pytest.raises(InputError, match="rt-polarity.pos holds reviews of one label only: give the folder"):
+        read_documents(str(tmp_path / "rt-polarity.pos"))
 
 
 def test_no_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,8 @@ def config_of(options: Options) -> Any:
     values |= {"data": options.data} if options.data else {}
     values |= {"eval_data": options.eval_data} if options.eval_data else {}
     values |= _source(options.source, chosen)
-    values["pretrained"] = bool(options.model)
+    used = options.device or default_device()
+    values |= {"pretrained": bool(options.model), "device": used}
     plugin = find("benchmark", chosen.name)(**values)
     specs = parse_objectives(options.objectives, plugin.defaults)
     if options.tune_prompts and not options.tune:
@@ -75,7 +76,6 @@ def config_of(options: Options) -> Any:
     if options.sft and not options.model:
         raise InputError("--sft fine-tunes the model that --model names: give --model, or leave --sft out.")
     judges = parse_judges(options.judge) if options.judge else default_judges(plugin)
-    used = options.device or default_device()
     workers = options.jobs or (1 if options.model or used != "cpu" else os.cpu_count() or 1)
     config = Config(
         objectives=tuple(spec.text for spec in specs),

@@ -25,6 +25,8 @@ class SeedRecord:
     """One cell: `status` is "done", "failed" or "missing", and `reason` says why it is not done.
 
     `matches` are the judges' verdicts on its samples of temperature 1, by judge and by what they were held against.
+    `curve` holds what was measured while it trained, on the prompts that the run evaluates on now; of a cell trained
+    when these were others it is empty, and `other_prompts` true.
     """
 
     seed: int
@@ -36,6 +38,7 @@ class SeedRecord:
     curve: list[Json]
     evaluation: Json | None
     matches: dict[tuple[str, str], Match] = field(default_factory=dict)
+    other_prompts: bool = False
 
     def values(self, name: str) -> list[float] | None:
         """A measured quantity of every evaluation prompt, `[P]`, or None where it was not measured."""
@@ -222,7 +225,8 @@ def _read_seed(store: Store, entry: Json, seed: int) -> SeedRecord:
     train = read_json(folder / "train.json")
     _check_schema(train, folder / "train.json")
     rows = read_jsonl(folder / "metrics.jsonl")
-    steps, curve = [row for row in rows if "evaluation" not in row], [row for row in rows if "evaluation" in row]
+    steps, measured = [row for row in rows if "evaluation" not in row], [row for row in rows if "evaluation" in row]
+    curve = [row for row in measured if row.get("prompts") == store.run.get("prompts")]
     if train["status"] != "done":
         reason = str(train.get("reason") or "no reason was recorded")
         return SeedRecord(seed, folder, "failed", reason, train, steps, curve, None)
@@ -236,7 +240,7 @@ def _read_seed(store: Store, entry: Json, seed: int) -> SeedRecord:
         for against in (REFERENCE, CHOSEN):
             found = store.match(judge, entry["spec"], against, seed)
             matches |= {(judge, against): found} if found is not None else {}
-    return SeedRecord(seed, folder, "done", None, train, steps, curve, evaluation, matches)
+    return SeedRecord(seed, folder, "done", None, train, steps, curve, evaluation, matches, len(curve) < len(measured))
 
 
 def _why_not_evaluated(folder: Path) -> str:

@@ -66,7 +66,7 @@ def build_summary(store: Store) -> Json:
         "schema": SCHEMA,
         **{key: run.get(key) for key in TAKEN},
         "stages": run.get("stages", []),
-        "warnings": run.get("warnings", []),
+        "warnings": [*run.get("warnings", []), *_curves_left_out(store)],
         "seeds": store.seeds,
         "rows": rows,
         "baselines": baselines(contests, reference),
@@ -92,6 +92,17 @@ def build_summary(store: Store) -> Json:
     if store.doctor is not None:
         summary["doctor"] = summarised(store.doctor)
     return summary | {"verdict": verdict(summary, over)}
+
+
+def _curves_left_out(store: Store) -> list[str]:
+    """One sentence where cells were trained while the run evaluated on other prompts."""
+    specs = [cell.spec for cell in store.cells if any(record.other_prompts for record in cell.seeds)]
+    if not specs:
+        return []
+    return [
+        f"{', '.join(specs)}: trained while the run evaluated on other prompts, so what was measured on those in the "
+        "course of training is left out"
+    ]
 
 
 def _won(compared: list[Json]) -> list[tuple[str, str]]:

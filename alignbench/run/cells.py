@@ -180,7 +180,7 @@ def _curve_point(world: World, model: LanguageModel, seed: int, step: int, compl
     shown: Json = measured.means()
     if world.enumeration is not None:
         shown["exact"] = exact.evaluate(world, model)
-    return {"step": step, "completions": completions, "evaluation": shown}
+    return {"step": step, "completions": completions, "prompts": world.prompts_key, "evaluation": shown}
 
 
 def evaluate_cell(world: World, folder: Path, seed: int, report: Report) -> None:

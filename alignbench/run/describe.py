@@ -91,6 +91,7 @@ def describe(world: World, config: Config) -> Json:
         "benchmark": config.benchmark,
         "command": config.command,
         **laid,
+        "prompts": world.prompts_key,
         "judges": laid["judges"] | {label: entry["folder"] for label, entry in later.items()},
         "asked_later": later,
         "identity": world.identity,

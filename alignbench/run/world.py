@@ -27,7 +27,7 @@ from .rows import from_rows, judged_pairs
 
 SPLITS: tuple[Split, ...] = ("train", "judge", "eval")
 # Fields of a benchmark that only the evaluation reads: changing them trains nothing again.
-EVALUATION_FIELDS = ("eval_prompts", "curve_points", "curve_prompts")
+EVALUATION_FIELDS = ("eval_prompts", "curve_points", "curve_prompts", "device")
 
 
 @lru_cache(maxsize=4)
@@ -120,11 +120,14 @@ class World:
         return any("labels" in spec.plugin.needs for spec in self.specs)
 
     @cached_property
+    def prompts_key(self) -> str | None:
+        """What the evaluation's prompts are, where a field of the benchmark may name others; not where they lie."""
+        return digest(self.benchmark.prompts("eval")) if self.benchmark.evaluation_fields else None
+
+    @cached_property
     def eval_key(self) -> str:
-        special = [n for n in (self.config.tuning_prompts, self.config.held_back) if n]
-        # A field of the evaluation may name other prompts: what these are decides, and not where they lie.
-        own = [digest(self.benchmark.prompts("eval"))] if self.benchmark.evaluation_fields else []
-        return digest(self.benchmark.eval_prompts, self.benchmark.max_new_tokens, *special, *own)
+        special = [n for n in (self.config.tuning_prompts, self.config.held_back, self.prompts_key) if n]
+        return digest(self.benchmark.eval_prompts, self.benchmark.max_new_tokens, *special)
 
     def stage(self, name: str, seed: int | None = None) -> Path:
         """Where a stage lies."""
@@ -284,11 +287,8 @@ class World:
         """For an evaluation prompt, the completion that held-out annotators preferred."""
         return {pair.prompt.text: pair.chosen for pair in judged_pairs(self.records("eval"))}
 
-    def prompt_of(self, prompt_id: int) -> Prompt:
-        return self._prompts_by_id[prompt_id]
-
     @cached_property
-    def _prompts_by_id(self) -> dict[int, Prompt]:
+    def prompts_by_id(self) -> dict[int, Prompt]:
         asked = zip(self.prompt_tokens(self.eval_prompts), self.eval_prompts, strict=True)
         return {row.prompt_id: prompt for row, prompt in asked} | dict(self.dataset("train").prompt_texts)
 
