@@ -154,7 +154,7 @@ def test_half_of_rt_polarity_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rt-polarity.pos").write_text(GOOD)
     with pytest.raises(InputError, match=r"has no file \*\.neg: give one \*\.pos and one \*\.neg"):
         read_documents(str(tmp_path))
-    with pytest.raises(InputError, match="rt-polarity.pos holds reviews of one label only: give the folder"):
+    with pytest.raises(InputError, match=r"rt-polarity\.pos holds reviews of one label only: give the folder"):
         read_documents(str(tmp_path / "rt-polarity.pos"))
 
 

@@ -42,6 +42,7 @@ RUN = ("run", "--objectives", "dpo,kto", "--benchmark", TINY)
         (("--tune", "learning_rate=1/2", "--judge", "gold,replay:nowhere.jsonl"), "nowhere.jsonl"),
         (("--tune-prompts", "8"), "says how many prompts --tune chooses on"),
         (("--eval-data", "x.jsonl"), "give --data as well"),
+        (("--benchmark", "reviews:device=cuda"), "reviews: device follows --device: give that, and leave device out."),
         (("--judge-url", "http://127.0.0.1:1/v1"), "--judge-url: none of the judges asks a server"),
         (("--judge-price", "1/2"), "--judge-price: none of the judges asks a server"),
     ],

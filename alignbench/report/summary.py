@@ -97,12 +97,11 @@ def build_summary(store: Store) -> Json:
 def _curves_left_out(store: Store) -> list[str]:
     """One sentence where cells were trained while the run evaluated on other prompts."""
     specs = [cell.spec for cell in store.cells if any(record.other_prompts for record in cell.seeds)]
-    if not specs:
-        return []
-    return [
+    said = (
         f"{', '.join(specs)}: trained while the run evaluated on other prompts, so what was measured on those in the "
         "course of training is left out"
-    ]
+    )
+    return [said] if specs else []
 
 
 def _won(compared: list[Json]) -> list[tuple[str, str]]:
