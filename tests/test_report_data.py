@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from alignbench.doctor.findings import placed
 from alignbench.errors import InputError
 from alignbench.report import judging, write_report
 from alignbench.report.data_page import LINES, PLOTS
 from alignbench.report.data_plots import write_data_plots
-from alignbench.report.data_words import KEPT, note, placed, summarised
+from alignbench.report.data_words import KEPT, note, summarised
 from alignbench.report.page import write_page
 from alignbench.report.store import read_store
 from alignbench.report.summary import build_summary

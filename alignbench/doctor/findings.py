@@ -106,3 +106,22 @@ def sentence(*clauses: str) -> str:
     """The clauses that are there as one sentence."""
     text = "; ".join(clause for clause in clauses if clause)
     return text[:1].upper() + text[1:] + "."
+
+
+def named(check: str) -> str:
+    """A check as people write it."""
+    return check.replace("_", " ")
+
+
+def placed(finding: Json, most: int) -> str:
+    """The first `most` lines of a finding in a `doctor.json`: "lines 3, 17, 40 and 12 more"; empty where there are none."""
+    lines: Sequence[int] = finding["lines"]
+    # Of a summary's cut list the count still knows how many there are.
+    total = finding.get("all_lines", len(lines))
+    if not lines or not most:
+        return ""
+    first = ", ".join(map(str, lines[:most]))
+    more = total - min(most, len(lines))
+    # Records that a run has made itself stand on no line: then it is their places.
+    what = finding.get("where", "line")
+    return f"{what}{'s' if total > 1 else ''} {first}" + (f" and {more:,} more" if more else "")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..doctor.findings import named, placed
 from ..results import Json
-from .data_words import advised, counted, named, placed, sized
+from .data_words import advised, counted, sized
 from .text import number, plain
 
 LINES = 10  # of the data that a finding names on the page

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from ..doctor.findings import named, placed
 from ..results import Json
-from .data_words import advised, counted, named, placed, sized
+from .data_words import advised, counted, sized
 from .text import plain
 
 WIDTH = 120  # columns beyond which a sentence is hard to follow; a narrower terminal has its own

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ..doctor.findings import NOTHING
+from ..doctor.findings import NOTHING, named, plural
 from ..results import Json
 
 LEVELS = {"bad": "bad", "look": "to look at", "fine": "fine", "unknown": "unknown"}  # worst first; as a count is read
 # What a summary repeats: doctor.json has everything.
 KEPT = 50  # lines of a finding
 FIGURES = ("lengths", "words", "shortcut", "margins", "agreement", "balance")
-
-
-def named(check: str) -> str:
-    """A check as people write it."""
-    return check.replace("_", " ")
 
 
 def sized(found: Json) -> str:
@@ -28,20 +21,6 @@ def counted(found: Json) -> str:
     """How many findings there are of each level: "1 bad, 3 to look at, 6 fine, 2 unknown"."""
     levels = [finding["level"] for finding in found["findings"]]
     return ", ".join(f"{levels.count(level)} {word}" for level, word in LEVELS.items() if level in levels)
-
-
-def placed(finding: Json, most: int) -> str:
-    """The first `most` lines that a finding concerns: "lines 3, 17, 40 and 12 more"; empty where none are known."""
-    lines: Sequence[int] = finding["lines"]
-    # Of a summary's cut list the count still knows how many there are.
-    total = finding.get("all_lines", len(lines))
-    if not lines or not most:
-        return ""
-    shown = ", ".join(map(str, lines[:most]))
-    more = total - min(most, len(lines))
-    # Records that a run has made itself stand on no line: then it is their places.
-    what = finding.get("where", "line")
-    return f"{what}{'s' if total > 1 else ''} {shown}" + (f" and {more:,} more" if more else "")
 
 
 def advised(finding: Json) -> str:
@@ -58,7 +37,7 @@ def note(found: Json | None) -> str | None:
     if not n:
         return None
     parts = [f"{LEVELS[level]}: {', '.join(checks)}" for level, checks in of.items() if checks]
-    return f"data: {n} finding{'s' if n > 1 else ''} to look at ({'; '.join(parts)}), see report.html"
+    return f"data: {plural(n, 'finding')} to look at ({'; '.join(parts)}), see report.html"
 
 
 def summarised(found: Json) -> Json:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from functools import partial as with_arguments
 
 from ..doctor import examine
+from ..doctor.findings import named, placed, plural
 from ..encoding import Encoder
 from ..pretrained import load_config, load_tokenizer
 from ..records import Completion, Preferences, Prompt
-from ..results import Json, read_json, whole_folder, write_json
+from ..results import read_json, whole_folder, write_json
 from .stages import Report, write_cost
 from .world import World
 
@@ -49,18 +50,12 @@ def findings(world: World) -> list[str]:
     """
     found = read_json(world.stage("doctor") / FILE)
     told = [f for f in found["findings"] if f["level"] in ("bad", "look")]
-    lines = [f"  {f['check'].replace('_', ' ')}: {f['said']}{_places(f)} {f['advice']}" for f in told]
-    return [f"The training data ({found['records']:,} {found['kind']}): {len(told)} findings.", *lines] if told else []
-
-
-def _places(finding: Json) -> str:
-    """ " (lines 3, 17 and 12 more)"."""
-    places = [str(place) for place in finding["lines"]]
-    if not places:
-        return ""
-    name = finding["where"] + ("s" if len(places) > 1 else "")
-    more = f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else ""
-    return f" ({name} {', '.join(places[:SHOWN])}{more})"
+    lines = []
+    for each in told:
+        where = placed(each, SHOWN)
+        lines.append(f"  {named(each['check'])}: {each['said']}{where and f' ({where})'} {each['advice']}")
+    first = f"The training data ({found['records']:,} {found['kind']}): {plural(len(told), 'finding')}."
+    return [first, *lines] if told else []
 
 
 def described(world: World) -> str:
