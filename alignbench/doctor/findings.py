@@ -114,7 +114,7 @@ def named(check: str) -> str:
 
 
 def placed(finding: Json, most: int) -> str:
-    """The first `most` lines of a finding in a `doctor.json`: "lines 3, 17, 40 and 12 more"; empty where there are none."""
+    """The first `most` lines of a finding in a `doctor.json`: "lines 3, 17, 40 and 12 more"; empty where none are."""
     lines: Sequence[int] = finding["lines"]
     # Of a summary's cut list the count still knows how many there are.
     total = finding.get("all_lines", len(lines))
