@@ -1,9 +1,11 @@
-"""Files of a data set on the hub, as a local folder in the data set's own layout."""
+"""The hub: whether it answers, and the files of a data set on it as a local folder in its own layout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,36 @@ from .errors import InputError
 # Where the hub keeps its own conversion to parquet of a data set that was once made by a script.
 EXPORT = "refs/convert/parquet"
 PATIENCE = 5.0  # seconds to wait for the hub's first answer
+
+
+@cache
+def offline() -> bool:
+    """Whether the hub does not answer: asked once in a process, without a second try."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception:  # noqa: BLE001  which one depends on the transport; all of them mean that nobody answered
+        return True
+    return False
+
+
+@contextmanager
+def asked_once(source: str) -> Iterator[None]:
+    """Within it, libraries that load `source` from a hub that does not answer turn to their caches at once, as with
+    HF_HUB_OFFLINE=1; left alone, each of them retries for half a minute. Nothing happens where `source` is a path."""
+    if Path(source).expanduser().exists() or not offline():
+        yield
+        return
+    from datasets import config
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE = before
 
 
 class Fetched(NamedTuple):

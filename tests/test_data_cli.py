@@ -181,6 +181,35 @@ def test_a_picture_is_drawn_beside_the_table_or_the_json(
     assert not (tmp_path / "none.png").exists()
 
 
+def test_a_picture_that_cannot_be_written_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("alignbench.doctor.examine", None)
+    assert call(monkeypatch, file(tmp_path), "--plot", f"/proc/{tmp_path.name}.png") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_nothing_in_a_file_speaks_to_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The names of its fields neither, which an error repeats."""
+    assert call(monkeypatch, file(tmp_path, [{"x\x1b]0;title\x07\u202e": "y"}])) == 2
+    said = capsys.readouterr().err
+    assert "\\x1b]0;title\\x07\\u202e" in said and not {"\x1b", "\x07", "\u202e"} & set(said)
+
+
+def test_what_pairs_writes_beside_the_texts_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        row | {"score_chosen": 2.0, "score_rejected": 1, "ended": {"chosen": True, "rejected": False}} for row in SOUND
+    ]
+    shown = read(monkeypatch, capsys, file(tmp_path, rows))
+    ended = next(finding for finding in shown["findings"] if finding["check"] == "no_end")
+    assert ended["level"] != "fine" and ended["count"] == len(SOUND)
+    assert shown["figures"]["margins"]["agree"] == 1.0 and sum(shown["figures"]["margins"]["counts"]) == len(SOUND)
+
+
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> Path:
     """A folder with a tokenizer alone."""

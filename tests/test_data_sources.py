@@ -9,6 +9,7 @@ import pytest
 
 from alignbench.cli.sources import read_any
 from alignbench.records import Pair
+from alignbench.report.data_plots import _agreement
 from tests.preference_files import Row
 from tests.test_data_cli import call, file, read
 
@@ -29,7 +30,7 @@ def test_compared_outputs_are_read_as_pairs(
 ) -> None:
     """The majority's output is the chosen one; a tie and a pair without a majority are skipped, by line."""
     path = file(tmp_path, COMPARED)
-    records, remarks = read_any(str(path))
+    records, remarks, ties = read_any(str(path))
     pairs = [pair for pair in records.records if isinstance(pair, Pair)]
     assert [(p.prompt.text, p.chosen.text, p.rejected.text, p.votes, p.line) for p in pairs] == [
         ("a", "one", "two", (True, True, False), 1),
@@ -38,20 +39,26 @@ def test_compared_outputs_are_read_as_pairs(
     assert [tuple(each) for each in records.skipped] == [(3, "label", "a tie"), (4, "label", "no majority")]
     assert len(remarks) == 2 and remarks[1].startswith("4 labels of single annotators are ties and no vote")
     shown = read(monkeypatch, capsys, path)
-    assert shown["figures"]["agreement"]["pairs"] == 2 and shown["remarks"] == remarks
+    agreement = shown["figures"]["agreement"]
+    assert agreement["pairs"] == 2 and shown["remarks"] == remarks
+    assert agreement["ties"] == ties._asdict() == {"votes": 4, "pairs": 1}
+    drawn = _agreement(shown["figures"])
+    assert drawn is not None and "Ties are left out (4 votes, 1 pair)." in drawn.caption
+    assert call(monkeypatch, path, "--split", "test") == 2
+    assert "is one file and has no split 'test'" in capsys.readouterr().err
     assert call(monkeypatch, path, columns=200) == 0
     assert remarks[0] in capsys.readouterr().out
 
 
 def test_real_compared_outputs(data_folder: Path) -> None:
     """LLMBar has one label a pair; of PandaLM 105 pairs are ties for most annotators."""
-    natural, _ = read_any(str(data_folder / "llmbar" / "natural.json"))
+    natural, *_ = read_any(str(data_folder / "llmbar" / "natural.json"))
     assert (len(natural.records), natural.skipped) == (100, ())
     rows = json.loads((data_folder / "llmbar" / "natural.json").read_text())
     assert [pair.chosen.text for pair in natural.records if isinstance(pair, Pair)] == [
         row[f"output_{row['label']}"] for row in rows
     ]
-    pandalm, _ = read_any(str(data_folder / "pandalm" / "testset-v1.json"))
+    pandalm, *_ = read_any(str(data_folder / "pandalm" / "testset-v1.json"))
     votes = [pair.votes for pair in pandalm.records if isinstance(pair, Pair)]
     assert (len(votes), len(pandalm.skipped)) == (894, 105)
     assert all(sum(each) * 2 > len(each) >= 2 for each in votes)

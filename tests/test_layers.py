@@ -17,7 +17,18 @@ MAX_LINES = 300
 # A name is a module or a folder of alignbench; what is in a folder stands on the folder's floor.
 FLOORS = (
     {"errors", "completions", "batch", "exact", "records", "stats", "agreement", "results", "formats", "encoding"}
-    | {"pretrained", "hub", "attention", "fused", "decoding", "recompute", "allocator", "questions"},
+    | {
+        "pretrained",
+        "hub",
+        "visible",
+        "reading",
+        "attention",
+        "fused",
+        "decoding",
+        "recompute",
+        "allocator",
+        "questions",
+    },
     {"objective", "judge", "models", "data", "tokens", "reference", "spent", "answers", "matches"},
     {"benchmark", "families", "mismatched"},
     {"logprobs", "sampling", "plugins", "doctor"},
@@ -28,8 +39,8 @@ FLOORS = (
     {"cli"},
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-# The words that the whole of floor 0 is written in.
-SHARED = {"errors", "records", "completions"}
+# The words that the whole of floor 0 is written in, and the way to the hub.
+SHARED = {"errors", "records", "completions", "hub", "visible"}
 # `alignbench/__init__` offers floors 0 and 1 to plug-ins, and this module's `create` on first use.
 LAZY = "plugins"
 

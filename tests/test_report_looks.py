@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from rich.cells import cell_len
 
 from alignbench.report import judging, write_report
-from alignbench.report.text import csv_text, latex, markdown, number, p_value, plain, shorten
+from alignbench.report.text import csv_text, latex, markdown, number, p_value, shorten
+from alignbench.visible import plain
 from tests.synthetic import Synthetic
 from tests.synthetic_store import printed, summarise, without_style, write_store
 

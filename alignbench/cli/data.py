@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from ..errors import InputError
+from ..visible import plain
 from .ending import fail
 
 if TYPE_CHECKING:
     from ..data import Records
-    from ..doctor import Examination
     from ..encoding import Encoder
     from ..results import Json
 
@@ -37,19 +37,17 @@ def data(
     console, found = Console(), []
     try:
         for source in sources:
-            records, remarks, examination = _examined(source, split, encoder, room)
-            found.append({"remarks": remarks, **examination.json()})
-            if as_json:
-                found[-1] = _described(records, split, model, room) | found[-1]
-            else:
-                _show(found[-1], source, console, lines)
+            records, examined = _examined(source, split, encoder, room)
+            found.append(_described(records, split, model, room) | examined if as_json else examined)
+            if not as_json:
+                _show(examined, source, console, lines)
+        if as_json:
+            # ASCII alone: no text of a record can speak to the terminal.
+            typer.echo(json.dumps({"schema": 1, "sources": found}, indent=1, allow_nan=False))
         if picture is not None:
             _draw(found[0], picture, Console(stderr=as_json))
     except KeyboardInterrupt:
         fail("stopped.", 130)
-    if as_json:
-        # ASCII alone: no text of a record can speak to the terminal.
-        typer.echo(json.dumps({"schema": 1, "sources": found}, indent=1, allow_nan=False))
     bad = any(finding["level"] == "bad" for each in found for finding in each["findings"])
     raise typer.Exit(1 if strict and bad else 0)
 
@@ -67,6 +65,12 @@ def _picture(plot: str, sources: list[str]) -> Path | None:
         raise InputError(f"--plot {plot} is a folder: give the name of the picture.")
     if not path.parent.is_dir():
         raise InputError(f"--plot {plot}: there is no folder {path.parent}, make it first.")
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise InputError(f"--plot {plot} cannot be written ({error.strerror}): give another place.") from None
+    if not path.stat().st_size:
+        path.unlink()  # nothing is left behind where nothing comes to be drawn
     return path
 
 
@@ -89,24 +93,19 @@ def _reader(model: str, context: int) -> tuple[Encoder | None, int | None]:
     return encoder, getattr(config, "max_position_embeddings", None)
 
 
-def _examined(
-    source: str, split: str, encoder: Encoder | None, context: int | None
-) -> tuple[Records, list[str], Examination]:
-    """The records, what is to be said of how they were read, and what was found."""
+def _examined(source: str, split: str, encoder: Encoder | None, context: int | None) -> tuple[Records, Json]:
+    """The records, and what was found, with remarks on how they were read."""
     from ..doctor import examine
     from .sources import read_any
 
     # On the other stream: what is piped on is the table alone.
     status = Console(stderr=True)
-    with status.status(Text(f"examining {_visible(source)}")) if status.is_terminal else nullcontext():
-        records, remarks = read_any(source, split or None)
-        return records, remarks, examine(records.records, encoder, context, skipped=records.skipped)
-
-
-def _visible(text: str) -> str:
-    from ..report.text import plain  # not above: it brings the plots with it
-
-    return plain(text)
+    with status.status(Text(f"examining {plain(source)}")) if status.is_terminal else nullcontext():
+        records, remarks, ties = read_any(source, split or None)
+        found = examine(records.records, encoder, context, skipped=records.skipped).json()
+    if found["figures"].get("agreement"):
+        found["figures"]["agreement"]["ties"] = ties._asdict()
+    return records, {"remarks": remarks, **found}
 
 
 def _described(records: Records, split: str, model: str, context: int | None) -> Json:
@@ -125,11 +124,11 @@ def _show(found: Json, source: str, console: Console, lines: int) -> None:
 
     print_findings(found, console, source, lines)
     for remark in found["remarks"]:
-        console.print(Text(f"{_visible(remark)}\n"))
+        console.print(Text(f"{plain(remark)}\n"))
 
 
 def _draw(found: Json, path: Path, console: Console) -> None:
     from ..report.data_plots import overview
 
     said = f"drawn to {path}" if overview(found, path) else "nothing is drawn: too little is known of these data"
-    console.print(Text(_visible(said)), soft_wrap=True)
+    console.print(Text(plain(said)), soft_wrap=True)

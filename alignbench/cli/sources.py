@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import InputError
 
@@ -14,24 +14,39 @@ if TYPE_CHECKING:
     from ..records import Pair
 
 
-def read_any(source: str, split: str | None = None) -> tuple[Records, list[str]]:
-    """The records of a source, and remarks on how they were read.
+class Ties(NamedTuple):
+    """Labels of people that prefer neither output: single votes, and pairs of which that is the label."""
 
-    Besides what `read_records` takes, the files of `alignbench agree`: two outputs with labels of people.
+    votes: int
+    pairs: int
+
+
+class Found(NamedTuple):
+    """The records of a source, remarks on how they were read, and the ties that are no part of them."""
+
+    records: Records
+    remarks: list[str]
+    ties: Ties = Ties(0, 0)
+
+
+def read_any(source: str, split: str | None = None) -> Found:
+    """The records of a source; besides what `read_records` takes, of the files of `alignbench agree`: two outputs with
+    labels of people.
 
     Raises:
-        InputError: as `read_records`.
+        InputError: as `read_records`, and for a split of such a file.
     """
     from ..data import read_records
 
     try:
         records = read_records(source, split)
     except InputError:
-        if not _compared(source):
+        # One file has no splits: that error is the one to be told.
+        if split is not None or not _compared(source):
             raise
         return _read_compared(source)
     # What was skipped is a finding of its own.
-    return records, list(records.remarks[bool(records.skipped) :])
+    return Found(records, list(records.remarks[bool(records.skipped) :]))
 
 
 def _compared(source: str) -> bool:
@@ -44,7 +59,7 @@ def _compared(source: str) -> bool:
     return layout_of({name for _, row in read_rows(source) for name in row}) is not None
 
 
-def _read_compared(source: str) -> tuple[Records, list[str]]:
+def _read_compared(source: str) -> Found:
     """Each pair with the output that people prefer as the chosen one; ties, and pairs without a majority, are skipped.
 
     The votes are those of the annotators who prefer one of the two.
@@ -68,8 +83,12 @@ def _read_compared(source: str) -> tuple[Records, list[str]]:
     remarks = [f"Two outputs with labels of people: the one that the {label} names is read as chosen."]
     undecided = sum(vote == "tie" for labelled in found.pairs for vote in labelled.votes)
     if undecided:
-        remarks.append(f"{undecided} labels of single annotators are ties and no vote: `alignbench agree` counts them.")
-    return Records(tuple(pairs), "pairs", tuple(skipped), source, found.fingerprint), remarks
+        remarks.append(
+            f"{undecided} labels of single annotators are ties and no vote, so agreement is that of the others alone: "
+            "`alignbench agree` counts them."
+        )
+    ties = Ties(undecided, sum(labelled.label == "tie" for labelled in found.pairs))
+    return Found(Records(tuple(pairs), "pairs", tuple(skipped), source, found.fingerprint), remarks, ties)
 
 
 def _pair(labelled: LabelledPair) -> Pair:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from ..doctor.findings import named, placed
 from ..results import Json
+from ..visible import plain
 from .data_words import advised, counted, sized
-from .text import number, plain
+from .text import number
 
 LINES = 10  # of the data that a finding names on the page
 

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from ..doctor.findings import plural
 from ..results import Json
 from .style import COLOURS, GREY, caption, figure, label
 from .text import count, number
@@ -257,7 +258,10 @@ def _agreement(figures: Json) -> Part | None:
         _rows(axes, [name for name, _, _ in shown])
         axes.set_xlabel("share, or alpha")
 
-    said = f"{known['pairs']:,} pairs. Dotted: what chance gives."
+    ties = known.get("ties") or {}
+    of = [plural(ties.get(f"{name}s", 0), name) for name in ("vote", "pair")]
+    less = f" Ties are left out ({', '.join(of)})." if any(ties.values()) else ""
+    said = f"{known['pairs']:,} pairs.{less} Dotted: what chance gives."
     return Part("Agreement of annotators", 0.75 + 0.32 * len(shown), draw, said)
 
 

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from ..doctor.findings import named, placed
 from ..results import Json
+from ..visible import plain
 from .data_words import advised, counted, sized
-from .text import plain
 
 WIDTH = 120  # columns beyond which a sentence is hard to follow; a narrower terminal has its own
 COLOURS = {"bad": "bold red", "look": "yellow", "fine": "green", "unknown": "dim"}

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..results import Json
+from ..visible import plain
 from .data_page import PLOTS as DATA
 from .data_page import data_part
 from .exact_page import PLOTS as EXACT
@@ -25,7 +26,7 @@ from .probes_page import PLOTS as PROBES
 from .probes_page import probes_part
 from .probes_samples import examples as probe_examples
 from .tables import Table
-from .text import count, duration, number, plain
+from .text import count, duration, number
 
 __all__ = ["examples", "probe_examples", "write_page"]
 

@@ -12,9 +12,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ..results import Json
+from ..visible import plain
 from . import exact_growth, exact_tables, probes_growth, probes_tables
 from .tables import Table, build
-from .text import plain, shorten
+from .text import shorten
 
 WIDTH = 100
 SPEC = 16  # columns that specs have at least

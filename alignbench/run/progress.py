@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from ..visible import plain
 from .config import Event
 from .plan import Job
 
@@ -62,7 +63,7 @@ class Display:
 
     def _say(self, remarks: Sequence[str]) -> None:
         for remark in remarks:
-            self.console.print(Text(remark), soft_wrap=True)
+            self.console.print(Text(plain(remark)), soft_wrap=True)
 
     def show(self, event: Event) -> None:
         self._say(event.remarks)
