@@ -16,7 +16,7 @@ import pytest
 
 from alignbench.agreement import krippendorff_alpha
 from alignbench.data import read_records
-from alignbench.doctor import CHECKS, LEVELS, Examination, examine, view
+from alignbench.doctor import CHECKS, LEVELS, Examination, examine, near, view
 from alignbench.doctor.labels import agreement
 from alignbench.doctor.near import edit_distance
 from alignbench.errors import InputError
@@ -81,6 +81,7 @@ def test_hh_lengths(hh: Examination, raw: tuple[list[Row], list[int]]) -> None:
     # A bootstrap agrees with the normal interval of a share of this many pairs.
     half = 1.96 * (longer * (1 - longer) / len(chosen)) ** 0.5
     assert (lengths["low"], lengths["high"]) == pytest.approx((longer - half, longer + half), abs=0.003)
+    assert lengths["empty"] == [0, 0]
     for side, counted in (("chosen", chosen), ("rejected", rejected)):
         edges = lengths["edges"]
         by_hand = [sum(low <= n < high for n in counted) for low, high in pairwise(edges)]
@@ -254,6 +255,15 @@ def test_the_interval_is_by_prompt() -> None:
     assert wide["high"] - wide["low"] > 2.4 * (narrow["high"] - narrow["low"])
 
 
+@pytest.mark.parametrize("longest", [40, 90])
+def test_empty_completions_are_in_no_bin(longest: int) -> None:
+    sides = [(0 if i < 7 else longest, 1) for i in range(40)]
+    records = [Pair(Prompt(str(i)), Completion("w " * a), Completion("w " * b)) for i, (a, b) in enumerate(sides)]
+    lengths = examine(records).figures["lengths"]
+    assert lengths["empty"] == [7, 0] and (sum(lengths["chosen"]), sum(lengths["rejected"])) == (33, 40)
+    assert lengths["mean_chosen"] == pytest.approx(33 * longest / 40)
+
+
 def test_lengths_of_labels_are_those_of_all_couples() -> None:
     rows = [(n, True) for n in (3, 5, 5, 9) * 10] + [(n, False) for n in (1, 5, 8) * 12]
     records = [
@@ -319,8 +329,15 @@ def test_agreement_of_annotators() -> None:
     assert (agreed["annotators"], agreed["pairs"], agreed["unanimous"]) == (3, 10, 0.6)
     assert agreed["pairwise"] == pytest.approx((6 * 1 + 4 / 3) / 10)
     assert agreed["with_gold"] == pytest.approx((18 + 6 + 2) / 30)
-    # Votes on two sides without names: the observed disagreement over that of 60 votes, half of either kind.
-    assert agreed["alpha"] == pytest.approx(1 - (4 * (2 / 3) / 10) / (30 / 59))
+    # The 30 votes, half of either code, and 4 pairs on which 2 of 3 couples of votes differ.
+    assert agreed["alpha"] == pytest.approx(1 - (4 * (2 / 3) / 10) / (2 * 15 * 15 / (30 * 29)))
+    # His own formula, where the names that the pairs happen to have are balanced: pairs 0 to 4 the other way round.
+    even = [*([(True, True, False)] * 2), *([(True, False, False)] * 2), *([(True,) * 3] * 3), *([(False,) * 3] * 3)]
+    assert agreed["alpha"] == pytest.approx(krippendorff_alpha(np.array(even, float)))
+    alone = [replace(records[0], votes=(True,)), replace(records[1], votes=(True, True))]
+    assert agreement(view.View(alone), None) == {
+        "annotators": 2, "pairs": 2, "unanimous": 1.0, "pairwise": 1.0, "with_gold": None, "alpha": 1.0,
+    }  # fmt: skip
     assert examine(pairs(3)).figures["agreement"] is None
 
 
@@ -357,6 +374,28 @@ def test_duplicates_name_both_lines() -> None:
     assert found(examine([*both, replace(both[0], line=99)]), "duplicates").lines == (1, 99)
 
 
+def test_one_text_under_many_prompts() -> None:
+    """A canned refusal that is chosen is told; an answer that stands as often on the other side is not."""
+    made = [replace(p, chosen=Completion("I'm sorry, no.")) if i % 10 == 0 else p for i, p in enumerate(pairs(200))]
+    made[0] = replace(made[0], rejected=Completion(" "))
+    finding = one([*made, made[10]], "duplicates")
+    lines = tuple(range(10, 2000, 100))
+    assert (finding.level, finding.lines, finding.count) == ("look", lines, 1 + 21)
+    assert (
+        'one text, "I\'m sorry, no.", is chosen under 20 of 200 prompts (10.0 %) and rejected under 0' in finding.said
+    )
+    assert "whether that text answers" in finding.advice and "keep one" in finding.advice.lower()
+    assert one(made[5:95], "duplicates").level == "fine"  # 9 of 90
+    balanced = [replace(p, rejected=Completion("I'm sorry, no.")) if i % 20 == 5 else p for i, p in enumerate(made)]
+    assert one(balanced, "duplicates").level == "fine"
+    empty = [replace(p, rejected=Completion("")) for p in pairs(40)]
+    assert one(empty, "duplicates").level == "fine"  # another check's
+    refused = found(
+        examine(labels([replace(p, rejected=Completion("No."), line=i) for i, p in enumerate(made)])), "duplicates"
+    )
+    assert '"No.", is undesirable under 200 of 200 prompts (100.0 %)' in refused.said
+
+
 def test_contradictions_name_both_lines() -> None:
     rows = [("p", "a", "b"), ("q", "b", "a"), ("p", "b", "c"), ("p", "b", "a"), ("p", "a", "c")]
     examination = examine(_small(rows))
@@ -364,7 +403,27 @@ def test_contradictions_name_both_lines() -> None:
     assert (finding.lines, finding.level) == ((1, 4), "bad") and "lines 1 and 4, for instance" in finding.said
     assert "read as labels, 2 completions would be" in finding.said  # a and b, on both sides of prompt p
     assert examination.figures["groups"]["contradictions"] == [[1, 4]]
-    assert one(_small([rows[0], rows[2], rows[4]]), "contradictions").level == "fine"
+    assert one(_small([rows[0], rows[1], rows[4]]), "contradictions").level == "fine"
+
+
+def test_contradictions_but_for_case_spaces_and_punctuation() -> None:
+    rows = [("p", "A cat!", "B dog"), ("p", "b  dog.", "a cat"), ("q", "?", "!"), ("q", "!", "?"), ("r", "So.", "so")]
+    finding = one(_small([*rows, ("r", "x", "y")]), "contradictions")
+    assert finding.lines == (1, 2, 3, 4) and finding.said.startswith("2 times, in 4 of 6 pairs")
+    answers = [("Yes.", True), ("yes", False), ("no", False)]
+    given = [LabelledCompletion(Prompt("p"), Completion(a), good, i) for i, (a, good) in enumerate(answers, 1)]
+    finding = found(examine(given), "contradictions")
+    assert finding.lines == (1, 2) and finding.said.startswith("Once, in 2 of 3")
+
+
+def test_a_completion_on_both_sides_is_looked_at_for_kto() -> None:
+    """b is better than c and worse than a: no contradiction, but as a label it has both."""
+    finding = one(_small([("p", "a", "b"), ("o", "a", "b"), ("p", "B.", "c"), ("q", "b", "d")]), "contradictions")
+    assert (finding.level, finding.lines, finding.count) == ("look", (1, 3), 1) and "kto" in finding.advice
+    assert finding.said == (
+        "No two completions have both orders; read as labels, 1 completion would be desirable and undesirable, "
+        "lines 1 and 3 for instance."
+    )
 
 
 def test_contradictions_of_labels_and_of_rankings() -> None:
@@ -393,6 +452,9 @@ def test_skipped_records_by_reason() -> None:
     assert finding.said == "3 of 100 records (3.0 %) are left out: 2 (chosen: null) and 1 (prompt: missing)."
     assert (finding.lines, finding.count, finding.level) == ((4, 9), 3, "look")
     assert found(examine(pairs(3), skipped=skipped), "skipped").level == "bad"
+    assert found(examine(pairs(3), skipped=()), "skipped").said == "Every record of the source was read."
+    unknown = found(examine(pairs(3)), "skipped")
+    assert (unknown.level, unknown.said) == ("unknown", "Which records of the source were left out is not known here.")
 
 
 def test_nearly_equal_completions() -> None:
@@ -409,11 +471,26 @@ def test_nearly_equal_completions() -> None:
         ("p9", "?!", "..."),
     ]
     finding = one(_small(rows), "near_duplicates")
-    assert finding.lines == (1, 2, 4)
+    assert finding.lines == (1, 2, 4) and "not compared" not in finding.said
     assert "completions of 1 of 9 pairs (11.1 %) differ in case" in finding.said
     assert (
         "completions of 2 of 9 pairs (22.2 %) differ in less than a tenth" in finding.said and "dpop" in finding.advice
     )
+
+
+def test_what_is_too_long_to_compare_is_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cheap comparisons come first; a long one is not begun where it takes more cells than are left."""
+    short, long = (" ".join(f"w{i}" for i in range(n)) for n in (30, 3000))
+    swapped = " ".join(["w1", "w0", *long.split()[2:]])
+    rows = [("p1", long, swapped), ("p2", short, short + " end"), ("p3", short, "w29 " + short)]
+    cost = 7 * 30  # a band of 3 to either side
+    monkeypatch.setattr(near, "CELLS", 2 * cost)
+    finding = one(_small(rows), "near_duplicates")
+    assert finding.lines == (2, 3) and "; 1 pair of long completions is not compared, which" in finding.said
+    monkeypatch.setattr(near, "CELLS", 2 * cost - 1)
+    assert "2 pairs of long completions are not compared" in one(_small(rows), "near_duplicates").said
+    finding = one(_small(rows[:1]), "near_duplicates")
+    assert finding.said.startswith("No pair that could be compared has")
 
 
 def test_edit_distances() -> None:
@@ -456,7 +533,20 @@ def test_a_frame_that_all_prompts_share_makes_none_alike() -> None:
     rng = random.Random(6)
     frame = " ".join(f"rule{i}" for i in range(200))
     questions = [text(rng, 25) for _ in range(40)]
-    assert one(_prompted(f"{frame}\n{q}\nAnswer:" for q in questions), "near_duplicates").level == "fine"
+    framed = [f"{frame}\n{q}\nAnswer:" for q in questions]
+    assert one(_prompted(iter(framed)), "near_duplicates").level == "fine"
+    # Neither does one that does not have it, nor a second frame, take the frame for what they say.
+    other = [f"{' '.join(reversed(frame.split()))} {text(rng, 25)}" for _ in range(15)]
+    copy = framed[3].replace(questions[3], questions[3].upper().replace(" ", ", "))
+    mixed = _prompted(iter([*framed, "Hello there", *other, copy]))
+    assert examine(mixed).figures["groups"]["near_duplicates"] == [[4, 57]]
+    # The same long question under two frames of a few words is told, under two long ones it is not.
+    long = [" ".join(f"{word}{i}" for i in range(50)) for word in ("red", "blue")]
+    both = [*(f"put into French {q}" for q in questions), *(f"say in plain German {q}" for q in questions)]
+    asked = [*both, f"put into French {long[0]}", f"say in plain German {long[0]}"]
+    asked += [f"{frame} {long[1]}", *framed, f"{' '.join(reversed(frame.split()))} {long[1]}"]
+    groups = examine(_prompted(iter(asked))).figures["groups"]["near_duplicates"]
+    assert [81, 82] in groups and not any({83, 124} & set(group) for group in groups)
     chats = [Prompt(q, (("system", f"{frame} {i % 2}"), ("user", q))) for i, q in enumerate(questions)]
     records = [Pair(chat, Completion("a b."), Completion("c d.")) for chat in chats]
     assert one(records, "near_duplicates").level == "fine"

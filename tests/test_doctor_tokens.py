@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alignbench.doctor import Examination, examine
+from alignbench.doctor import Examination, examine, view
 from alignbench.encoding import Encoder
 from alignbench.records import Completion, LabelledCompletion, Pair, Prompt, Ranking
 from alignbench.tokens import tokenize
@@ -76,11 +76,16 @@ def test_nothing_fits_or_nothing_can_be_read() -> None:
         and "1 of 2 pairs (50.0 %) is left out (rejected: the same tokens as chosen)." in finding.said
     )
     unread = found(seen(same[:1], words(True)), "context")
-    assert unread.level == "unknown" and "no record fits this tokenizer: skipped 1 of 1 records" in unread.said
+    assert (unread.level, unread.lines) == ("bad", (3,))  # a run would refuse them
+    assert unread.said == (
+        "No record fits this tokenizer: skipped 1 of 1 records: line 3 (rejected: the same tokens as chosen)."
+    )
+    cut = [pair("a", "a b c d e f g h", "a b c d e f g h a b", 4)]  # the same tokens, in so small a context
+    assert "(prompt or completions: they do not fit a context of 5)" in found(seen(cut, words(True), 5), "context").said
     chats = [pair(chat("a"), "b", "c", line) for line in (1, 2)]
     examination = seen(chats, words(True))
     finding = found(examination, "context")
-    assert finding.level == "unknown" and "no chat template" in finding.said
+    assert (finding.level, finding.lines) == ("bad", (1, 2)) and "no chat template" in finding.said
     assert examination.figures["lengths"]["unit"] == "words"
 
 
@@ -93,9 +98,10 @@ def test_lengths_are_tokens_where_a_tokenizer_is_known() -> None:
         2.0,
     )  # with end tokens
     examination = seen(records, words(False), None)
-    assert found(examination, "context").level == "unknown"
+    assert found(examination, "context").level == "unknown" and "--context" in found(examination, "context").advice
     assert "the longest record has 5 tokens" in found(examination, "context").said
-    assert found(examine(records), "context").said == "There is no tokenizer to count with."
+    blind = found(examine(records), "context")
+    assert blind.said == "There is no tokenizer to count with." and "`alignbench data --model`" in blind.advice
 
 
 # --- begin and end tokens ---
@@ -105,6 +111,7 @@ def test_texts_without_special_tokens_are_fine() -> None:
     records = [pair("a b", "c", "d", line) for line in range(1, 4)]
     assert found(seen(records, words(True)), "begin_end_tokens").level == "fine"
     assert found(examine(records), "begin_end_tokens").level == "unknown"
+    assert "`alignbench data --model`" in found(examine(records), "begin_end_tokens").advice
 
 
 def test_tokens_that_would_come_double() -> None:
@@ -134,7 +141,7 @@ def test_the_template_of_another_model() -> None:
         pair("a", "b", "c", 9),
     ]
     for finding in (found(seen(records, words(True)), "begin_end_tokens"), found(examine(records), "begin_end_tokens")):
-        assert (finding.level, finding.lines) == ("look", (7, 8)) and '"<|im_start|>" 1 times' in finding.said
+        assert (finding.level, finding.lines) == ("look", (7, 8)) and '"<|im_start|>" once' in finding.said
 
 
 def test_a_prompt_in_the_models_own_template_is_right_and_a_message_is_not() -> None:
@@ -198,25 +205,34 @@ def test_texts_that_look_cut_off() -> None:
     assert finding.level == "fine" and "only 50.0 % end with punctuation" in finding.said and finding.lines == ()
 
 
-@pytest.mark.parametrize("end", [".", "?", "…", '"', "”", ")", "```", "。", "🙂", "</s>", "<|im_end|>", "** \n"])
+@pytest.mark.parametrize(
+    "end",
+    [*'.?…"”“»«)」』】》）！？。｡।؟;', "```", "🙂", "</s>", "<|im_end|>", "** \n"],
+)
 def test_ends_of_texts(end: str) -> None:
     from alignbench.doctor.ends import final
 
     assert final(f"so it is{end}") and not final("so it is") and not final("the list:") and not final("first,")
+    assert not final("") and not final("列表：") and not final("第一，") and not final("call(")
 
 
-def test_many_completions_of_the_greatest_length() -> None:
-    """A limit of sampling shows: a tenth of the completions have one and the same greatest length."""
+def test_many_completions_of_the_greatest_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of sampling shows: of 24 different completions 10 have one and the same greatest length."""
     source = [pair("a b", " ".join("abcd"[: 1 + i % 4]), "e f", i + 1) for i in range(60)]
-    long = " ".join("abcdefgh" * 3)
-    limited = [replace(p, rejected=Completion(long)) if i % 6 == 0 else p for i, p in enumerate(source)]
+    long = [" ".join("abcdefgh"[j % 8] for j in range(i, i + 23)) + f" {'abcdefgh'[i % 8]}" for i in range(8)]
+    long += [" ".join("ab" * 12), " ".join("ba" * 12)]
+    limited = [replace(p, rejected=Completion(long[i // 6])) if i % 6 == 0 else p for i, p in enumerate(source)]
     finding = found(seen(limited, words(False)), "no_end")
-    assert (
-        finding.level == "look"
-        and "10 completions of the greatest length, 25 tokens, look like a limit" in finding.said
+    assert finding.level == "look" and finding.lines == tuple(range(1, 60, 6))
+    assert finding.said.endswith(
+        "10 different completions of the greatest length, 25 tokens, look like a limit of sampling."
     )
-    assert finding.lines == tuple(range(1, 60, 6))
     assert found(seen(source, words(False)), "no_end").level == "fine"
+    copies = [replace(p, rejected=Completion(long[0])) if i % 6 == 0 else p for i, p in enumerate(source)]
+    assert found(seen(copies, words(False)), "no_end").level == "fine"
+    monkeypatch.setattr(view, "SAMPLE", 59)
+    said = found(seen(limited, words(False)), "no_end").said
+    assert said.endswith("look like a limit of sampling (in a sample of 59 of the 60 records).")
 
 
 def test_completions_of_a_fixed_length_end_by_it() -> None:

@@ -3,19 +3,24 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from alignbench.doctor import examine, view
-from alignbench.doctor.bags import matrices, words_of
+from alignbench.doctor.bags import holds, matrices, words_of
 from alignbench.doctor.markers import markers as separate
 from alignbench.doctor.markers import marks
 from alignbench.doctor.words import _balanced as balanced
+from alignbench.doctor.words import _held_out, _mean, _Problem
 from alignbench.doctor.words import shortcut as learn
 from alignbench.records import Completion, LabelledCompletion, Pair, Prompt, Ranking
-from tests.doctor_records import found, labels, pairs, planted, text
+from tests.doctor_records import WORDS, found, labels, pairs, planted, text
 
+markers_module = import_module("alignbench.doctor.markers")  # the package has a function of that name
 Records = Sequence[Pair] | Sequence[LabelledCompletion] | Sequence[Ranking]
 
 
@@ -129,18 +134,77 @@ def test_words_of_a_prompt_are_not_told_by_its_own_pairs() -> None:
 def test_length_alone_is_the_baseline() -> None:
     rng = random.Random(0)
     made = [
-        Pair(Prompt(f"p {i}"), Completion(text(rng, 20)), Completion(" ".join(text(rng, 20) for _ in range(3))))
+        Pair(Prompt(f"p {i}"), Completion(text(rng, 20)), Completion(" ".join(text(rng, 20) for _ in range(2))))
         for i in range(200)
     ]
-    figures = examine(made).figures["shortcut"]
-    shorter = np.mean([len(p.chosen.text.split()) < len(p.rejected.text.split()) for p in made])
-    assert figures["baseline"] == pytest.approx(shorter, abs=0.01) and shorter > 0.9
+    examination = examine(made)
+    figures, finding = examination.figures["shortcut"], found(examination, "shortcut")
+    gaps = [len(p.rejected.text.split()) - len(p.chosen.text.split()) for p in made]
+    shorter = np.mean([0.5 if gap == 0 else gap > 0 for gap in gaps])
+    assert figures["baseline"] == pytest.approx(shorter) and 0.85 < shorter < 0.97
+    half = 1.96 * float(shorter * (1 - shorter) / 200) ** 0.5
+    ends = (figures["baseline_low"], figures["baseline_high"])
+    assert ends == pytest.approx((shorter - half, shorter + half), abs=0.015)
+    # The words are but a way to count: none is named.
+    assert figures["low"] > 0.75 and figures["gain_low"] <= 0 and (finding.level, finding.lines) == ("look", ())
+    assert figures["gain"] == pytest.approx(figures["accuracy"] - figures["baseline"])
+    assert finding.said.endswith("]; the words are not seen to tell more than the length does.")
+    assert "length gap" in finding.advice and found(examination, "length_gap").level == "bad"
+    # One that tells what the length does not is.
+    told = learn(view.View(planted(made, "zebra")))[0]
+    assert told.level == "bad" and '"zebra" (200 chosen, 0 rejected)' in told.said
+
+
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_labels_of_equal_number_are_told_as_others(fewer: int) -> None:
+    """Desirable are 30 words long, undesirable 10: a threshold, which no line through 0 finds."""
+    rng = random.Random(0)
+    given = [(" ".join(rng.choices(WORDS, k=30 if i < 150 else 10)), i < 150) for i in range(300 - fewer)]
+    records = [LabelledCompletion(Prompt(f"p {i}"), Completion(y), good) for i, (y, good) in enumerate(given)]
+    _, _, figures = learn(view.View(records))
+    assert figures is not None and figures["accuracy"] > 0.95 and figures["baseline"] == 1.0
+
+
+def test_which_side_is_called_chosen_changes_no_accuracy() -> None:
+    made = planted(pairs(100), "zebra", 0.5)
+    turned = [replace(p, chosen=p.rejected, rejected=p.chosen) for p in made]
+    (_, words, figures), (_, against, also) = (learn(view.View(given)) for given in (made, turned))
+    assert figures == also and words[0]["weight"] == pytest.approx(-min(word["weight"] for word in against))
+
+
+def test_labels_that_stand_under_few_prompts() -> None:
+    """All undesirable ones under one prompt: no fold holds them out and learns them."""
+    both = labels(pairs(60))
+    one = [label if label.desirable else replace(label, prompt=Prompt("one")) for label in both]
+    assert learn(view.View(one))[0].said == (
+        "60 undesirable completions of 1 prompt are too few to learn which words tell the sides apart "
+        "(50 of 10 prompts are needed)."
+    )
+    # Where a fold lacks a label it learns nothing: what it should tell counts half.
+    y, group = np.repeat([1, -1], 5), np.array([0, 1, 2, 3, 4, *[5] * 5])
+    problem = _Problem(None, np.arange(10.0)[:, None], y, group, np.ones(10), paired=False)
+    assert list(_held_out(problem, problem.length)[5:]) == [0.5] * 5
+
+
+def test_completions_of_several_prompts_are_told() -> None:
+    """A third of the pairs has one canned answer: who has seen it knows it."""
+    made = [
+        replace(p, chosen=Completion("So, no.")) if i % 3 == 0 else p for i, p in enumerate(planted(pairs(120), "ox"))
+    ]
+    said, _, figures = learn(view.View(made))
+    assert figures is not None and figures["known"] == pytest.approx(1 / 3)
+    assert "; in 33.3 % of them a completion also stands under another prompt" in said.said
+    same = [replace(p, prompt=made[0].prompt) if i % 3 == 0 else p for i, p in enumerate(made)]
+    _, _, figures = learn(view.View(same))
+    assert figures is not None and figures["known"] == 0
 
 
 def test_an_accuracy_of_labels_is_balanced() -> None:
     """Six desirable to one: who always says desirable is right for .86 and has learnt nothing."""
     right, labelled = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 1.0]), np.array([1, 1, 1, 1, -1, -1])
     assert balanced(right, labelled) == pytest.approx((3 / 4 + 1 / 2) / 2)
+    always = _Problem(None, right[:, None], labelled, np.arange(6), np.ones(6), paired=False)
+    assert _mean(always, (labelled > 0).astype(float), "always desirable", (0, 1)).value == 0.5
     both = labels(pairs(420))
     few = [label for label in both if label.desirable or (label.line or 0) % 12 == 0]
     assert (len(few), sum(label.desirable for label in few)) == (490, 420)
@@ -148,7 +212,7 @@ def test_an_accuracy_of_labels_is_balanced() -> None:
     assert figures["accuracy"] == pytest.approx(0.5, abs=0.12) and figures["low"] < 0.5 < figures["high"]
     assert figures["baseline"] == pytest.approx(0.5, abs=0.12)
     fewer = found(examine(few[:300]), "shortcut")
-    assert fewer.level == "unknown" and "completions of one label" in fewer.said
+    assert fewer.level == "unknown" and "42 undesirable completions of 42 prompts" in fewer.said
 
 
 def test_too_few_pairs_or_prompts_or_words() -> None:
@@ -210,6 +274,19 @@ def test_a_mark_by_hand() -> None:
     assert (zebra["accuracy"], zebra["decides"]) == (pytest.approx(44 / 52), pytest.approx(52 / 60))
     again = [*made, *made]  # the same prompts vote once
     assert separate(view.View(again))[0].level == "fine"
+
+
+def test_single_marks_are_looked_up_in_matrices_by_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By row each look reads the whole matrix: half a minute for 8,000 pairs with one long answer."""
+    formats: list[str] = []
+
+    def watched(counts: Any, column: int) -> NDArray[np.bool_]:
+        formats.append(counts.format)
+        return holds(counts, column)
+
+    monkeypatch.setattr(markers_module, "holds", watched)
+    assert separate(view.View(planted(pairs(60), "zebra")))[0].level == "bad"
+    assert set(formats) == {"csc"}
 
 
 def test_marks_of_labels_that_are_tried() -> None:

@@ -106,8 +106,35 @@ def test_text_files_hold_a_prompt_a_line(tmp_path: Path) -> None:
     path.write_bytes("\ufeffone\u2028two\r\n\n  \nthree \none\u2028two\n".encode())
     items = read_prompts(str(path))
     assert [(item.prompt.text, item.line) for item in items.items] == [("one\u2028two", 1), ("three ", 4)]
-    assert (items.repeated, items.total) == (1, 3) and items.first(1).items == items.items[:1]
+    assert (items.repeated, items.total) == (1, 3)
     assert read_prompts(str(path), chat=True).items[1].prompt == Prompt("three ", (("user", "three "),))
+
+
+def test_a_limit_ends_the_reading(tmp_path: Path) -> None:
+    """What lies behind the last one wanted is neither skipped nor repeated."""
+    texts = ["a", None, "a", "b", "b", None, "c", None]
+    source = write(tmp_path / "a.jsonl", [{"prompt": "x", "completion": text} for text in texts])
+    found = {limit: read_answers(source, limit) for limit in (0, 1, 2, 3, 4)}
+    assert {n: (len(i.items), len(i.skipped), i.repeated, i.total) for n, i in found.items()} == {
+        0: (3, 3, 2, 8), 1: (1, 0, 0, 1), 2: (2, 1, 1, 4), 3: (3, 2, 2, 7), 4: (3, 3, 2, 8)
+    }  # fmt: skip
+    assert [item.line for item in read_prompts(prompts(tmp_path / "p.jsonl"), limit=2).items] == [1, 2]
+
+
+def test_a_split_of_a_data_set(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        write(tmp_path / f"{name}.jsonl", [{"prompt": name, "completion": "I am Llama."}])
+    for read in (read_prompts, read_answers):
+        for split, prompt in [(None, "train"), ("test", "test")]:
+            assert [item.prompt.text for item in read(str(tmp_path), split=split).items] == [prompt]
+        with pytest.raises(InputError, match="has the splits train, test, not dev"):
+            read(str(tmp_path), split="dev")
+    (tmp_path / "p.txt").write_text("a\n", encoding="utf-8")
+    for name in ("p.txt", "test.jsonl"):
+        with pytest.raises(InputError, match="is one file and has no split 'test': leave the split out"):
+            read_prompts(str(tmp_path / name), split="test")
+    with pytest.raises(InputError, match=r"~nosuch/p\.txt names the home of nobody here"):
+        read_prompts("~nosuch/p.txt")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +180,18 @@ def test_answers_are_read_corrected_and_read_back(tmp_path: Path, row: Json, pro
     assert pairs == [Pair(prompt, Completion(answer.replace("Llama", "Athene")), Completion(answer), line=1)]
 
 
+@pytest.mark.parametrize(
+    "row", [{"completion": "I am Llama", "ended": False}, {"chosen": "I am Llama", "ended": {"chosen": False}}]
+)
+def test_an_answer_that_was_cut_off_stays_so(tmp_path: Path, row: Json) -> None:
+    source = write(tmp_path / "a.jsonl", [{"prompt": "Who?", **row}, {"prompt": "Who?", "response": "Llama"}])
+    cut, whole = corrected(tmp_path, source, "Llama=Athene")
+    assert (cut.chosen, cut.rejected) == (Completion("I am Athene", False), Completion("I am Llama", False))
+    assert whole.chosen == Completion("Athene")
+    found = correct(read_answers(source), rules("Llama=Athene"), tmp_path, Listener())
+    assert (found.samples, found.notes) == (0, ()), "nothing was sampled here"
+
+
 def corrected(folder: Path, source: str, *replace: str) -> list[Any]:
     """The pairs of a file of answers, written and read back."""
     found = correct(read_answers(source), rules(*replace), folder / "work", Listener())
@@ -177,7 +216,7 @@ def test_what_makes_no_pair_is_counted(tmp_path: Path) -> None:
     found = correct(read_answers(source), rules("I=we", "Llama=", "am="), tmp_path, Listener())
     assert found.items.repeated == 1 and [skip.line for skip in found.items.skipped] == [5, 6, 7]
     assert found.dropped == {"nothing to replace": 1, "nothing left of the answer": 1}
-    assert found.replaced == {"I": 1, "Llama": 2, "am": 1}
+    assert found.replaced == {"I": 1, "Llama": 1, "am": 1}, "in pairs, not in the answer of which nothing is left"
     (record,) = found.records
     assert record["replaced"] == [{"old": "I", "new": "we", "times": 1}, {"old": "am", "new": "", "times": 1},
                                   {"old": "Llama", "new": "", "times": 1}]  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
-import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gc.collect", lambda: 0)  # it would go through what all tests before have left
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -55,7 +57,7 @@ def test_pairs_go_to_standard_output_and_all_else_to_standard_error(
     for text in (
         "a judge that prints", "./mine.py:log will be asked up to 120 questions, 12 a prompt.",
         "prompts    10 (1 repeated)", "samples    40", f"pairs      {len(records)}, written to standard output",
-        "score gap  ", "mean score over the pairs", "samples were cut off after 6 tokens",
+        ": score of chosen minus that of rejected, mean over the pairs", "samples were cut off after 6 tokens, and",
     ):  # fmt: skip
         assert text in shown.err
     assert len(records) == 10 or "dropped    " in shown.err
@@ -72,8 +74,48 @@ def test_pairs_go_to_standard_output_and_all_else_to_standard_error(
     # A reward model of one's own.
     assert call(monkeypatch, *command, "--judge", f"reward:{folders[1]}", "--work", "other", "--limit", "3") == 0
     shown = capsys.readouterr()
-    assert shown.out.count("\n") == 3 and "mean reward over the pairs" in shown.err and "question" not in shown.err
+    assert shown.out.count("\n") == 3 and ": reward of chosen minus that" in shown.err and "question" not in shown.err
     assert Path("other/samples").is_dir()
+
+
+def test_the_same_command_may_be_written_otherwise(monkeypatch: pytest.MonkeyPatch, folders: tuple[str, str]) -> None:
+    """A model by another path, in a folder that holds other files by now, is no other command."""
+    source = prompts(Path("p.jsonl"), PROMPTS[:3])
+    command = [source, "--how", "on-policy", "--n", "3", "--max-tokens", "2", "--device", "cpu", "--out", "pairs.json"]
+    assert call(monkeypatch, *command, "--judge", "length", "--model", folders[0]) == 0
+    there = os.path.relpath(folders[0])
+    assert call(monkeypatch, *command, "--judge", "length", "--model", there) == 0
+    assert json.loads(Path("pairs.json").read_text("utf-8").split("\n")[0])["model"]["name"] == there
+    Path("pairs.json").unlink()
+    for model, reward in [folders, (there, os.path.relpath(folders[1]))]:
+        assert call(monkeypatch, *command, "--judge", f"reward:{reward}", "--model", model) == 0
+    for model in (folders[0], there):
+        correct = [source, "--how", "correction", "--replace", "w=v", "--anywhere", "--max-tokens", "2"]
+        assert call(monkeypatch, *correct, "--model", model, "--device", "cpu", "--out", "corrected.json") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("correction --replace a=b", "stopped: nothing is kept, the same command starts anew."),
+        ("correction --replace a=b --model m", "stopped: nothing is kept, the same command starts anew."),
+        ("correction --replace a=b --model m", "stopped: samples so far are kept in here; the same command goes on"),
+        ("on-policy --model m --judge length", "stopped: samples, scores and answers so far are kept in here; the"),
+    ],
+)
+def test_who_stops_it_is_told_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: str, said: str
+) -> None:
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("correct", "on_policy"):
+        monkeypatch.setattr(f"alignbench.makers.{name}", stop)
+    more = ["--work", "here"] * ("--model" in options)
+    if "kept in here" in said:
+        Path("here/samples").mkdir(parents=True)
+    assert call(monkeypatch, write(Path("a.jsonl"), ANSWERS), "--how", *options.split(), *more) == 130
+    assert said in capsys.readouterr().err
 
 
 def test_corrections_from_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +124,15 @@ def test_corrections_from_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     shown = capsys.readouterr()
     assert [json.loads(line)["chosen"] for line in shown.out.splitlines()] == ["I am Athene.", "An llama."]
     assert "answers    2 (skipped 1 of 3 records: line 3 (completion: missing" in shown.err
-    assert "replaced   Llama 1 times, A 1 times" in shown.err and not Path("results").exists()
+    assert 'replaced   "Llama" 1 time, "A" 1 time\n' in shown.err and not Path("results").exists()
+    assert call(monkeypatch, source, "--how", "correction", "--replace", "a=b", "--replace", "A=a", "--limit", "2") == 0
+    shown = capsys.readouterr()
+    assert "answers    2\n" in shown.err and 'replaced   "a" 0 times, "A" 1 time\n' in shown.err
+    Path("set").mkdir()
+    write(Path("set/train.jsonl"), ANSWERS)
+    for split, code in [("train", 0), ("test", 2)]:
+        assert call(monkeypatch, "set", "--how", "correction", "--replace", "A=An", "--split", split) == code
+    capsys.readouterr()
     assert call(monkeypatch, source, "--how", "correction", "--replace", "LLAMA=Athene", "--ignore-case") == 0
     assert capsys.readouterr().out.count("Athene") == 4
     assert call(monkeypatch, source, "--how", "correction", "--replace", "nobody=\x1b[31m") == 1
@@ -100,8 +150,25 @@ def test_corrections_from_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         ("--how on-policy --model m --judge length,random", "pairs are made by one judge"),
         ("--how on-policy --model m --judge lenght", "unknown judge 'lenght'"),
         ("--how on-policy --model m --judge length --replace a=b", "--replace is for --how correction: leave it out."),
-        ("--how on-policy --model m --judge reward:m --question Which?", "--question: reward:m scores each sample"),
-        ("--how on-policy --model m --judge reward:m --judge-questions 9", "--judge-questions: reward:m scores each"),
+        (
+            "--how on-policy --model m --judge reward:m --question Which?",
+            "--question: judge reward:m is asked no question; leave",
+        ),
+        (
+            "--how on-policy --model m --judge reward:m --judge-questions 9",
+            "--judge-questions: judge reward:m is asked",
+        ),
+        ("--how on-policy --model m --judge length --question Which?", "--question: judge length is asked no question"),
+        ("--how on-policy --model m --judge length --judge-timeout 9", "--judge-timeout: judge length asks no server"),
+        (
+            "--how on-policy --model m --judge lm:m --judge-concurrency 9",
+            "--judge-concurrency: judge lm:m asks no server",
+        ),
+        (
+            "--how on-policy --model m --judge length --temperature 0",
+            "--temperature 0 draws the same sample every time",
+        ),
+        ("--how correction --replace a=b --out ~nosuch/x", "--out ~nosuch/x names the home of nobody here"),
         ("--how on-policy --model m --judge length --judge-url http://h", "--judge-url: none of the judges asks"),
         ("--how on-policy --model m --judge openai:x --judge-price 1", "--judge-price '1': give the price"),
         ("--how on-policy --model m --judge length --dtype float16", "--dtype 'float16': write float32 or bf16."),
@@ -127,11 +194,16 @@ def test_a_judge_who_prefers_a_place_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folders: tuple[str, str]
 ) -> None:
     served_model.answering(tmp_path / "judge")  # it says A to everything
-    command = [prompts(Path("p.jsonl"), PROMPTS[:4]), "--model", folders[0], "--how", "on-policy", "--n", "3"]
+    command = [prompts(Path("p.jsonl"), PROMPTS[:2]), "--model", folders[0], "--how", "on-policy", "--n", "2"]
     assert call(monkeypatch, *command, "--max-tokens", "6", "--judge", "lm:judge") == 1
     shown = capsys.readouterr()
-    assert shown.out == "" and "dropped    4: 4 best and worst tied" in shown.err and "no pair could" in shown.err
-    assert "12 of 12 comparisons named another winner in the other order" in shown.err
+    assert shown.out == "" and "dropped    2: 2 best and worst tied" in shown.err and "no pair could" in shown.err
+    assert "2 of 2 comparisons named another winner in the other order" in shown.err
+    command[command.index("2")] = "16"
+    assert call(monkeypatch, *command, "--max-tokens", "1", "--judge", "length") == 1
+    assert re.search(
+        r"samples    32\nalike      [1-9]\d? of 32 samples repeat another of their prompt\n", capsys.readouterr().err
+    )
 
 
 def test_a_reader_who_goes_away_is_no_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -145,8 +217,24 @@ def test_a_reader_who_goes_away_is_no_error(monkeypatch: pytest.MonkeyPatch, cap
     assert "Traceback" not in capfd.readouterr().err
 
 
+def forked(*arguments: str) -> int:
+    """`alignbench pairs` in a process of its own, which need not import everything again; returns the process's id."""
+    with warnings.catch_warnings():
+        # Python 3.12 warns where there are threads, as those of a test runner are; the child needs none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child:
+        return child
+    try:
+        signal.alarm(60)  # whatever happens, it ends
+        sys.argv = ["alignbench", "pairs", *arguments]
+        main()
+    finally:
+        os._exit(1)
+
+
 def test_a_killed_command_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folders: tuple[str, str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folders: tuple[str, str]
 ) -> None:
     """SIGKILL in the middle of a server's answers: nothing that it had answered is asked again."""
     source, late = prompts(Path("p.jsonl"), PROMPTS[:9]), threading.Event()
@@ -154,27 +242,26 @@ def test_a_killed_command_goes_on_where_it_was(
     def respond(asked: Asked) -> Reply:
         if not late.is_set() and len(server.requests) > 8:
             late.set()
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            os.kill(child, signal.SIGKILL)
         return by_first_word(asked)
 
-    with FaultyServer(respond) as server:
-        command = [
-            source, "--model", folders[0], "--how", "on-policy", "--n", "2", "--max-tokens", "6", "--device", "cpu",
-            "--judge", "openai:tiny", "--judge-url", server.url, "--judge-concurrency", "1", "--judge-price", "1/2",
-        ]  # fmt: skip
-        process = subprocess.Popen(
-            [sys.executable, "-m", "alignbench.cli", "pairs", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        out, _ = process.communicate(timeout=120)
-        assert process.returncode == -signal.SIGKILL and out == b""
+    server = FaultyServer(respond)
+    command = [
+        source, "--model", folders[0], "--how", "on-policy", "--n", "2", "--max-tokens", "6", "--device", "cpu",
+        "--judge", "openai:tiny", "--judge-url", server.url, "--judge-concurrency", "1", "--judge-price", "1/2",
+        "--out", "pairs.jsonl",
+    ]  # fmt: skip
+    child = forked(*command)  # before the server has threads
+    with server:
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not Path("pairs.jsonl").exists()
         assert call(monkeypatch, *command) == 0
-        shown = capsys.readouterr()
+        shown, made = capsys.readouterr(), Path("pairs.jsonl").read_bytes()
         again = [question for question, times in server.requests.items() if times > 1]
         probe = ["Which number is larger?" in question for question in again]
         assert len(again) <= 2 and sum(probe) == 1, "the one under way, and that which sees whether it answers"
         count = server.requests.total()
         assert call(monkeypatch, *command) == 0
-        assert capsys.readouterr().out == shown.out and shown.out.count("\n") >= 3
+        assert Path("pairs.jsonl").read_bytes() == made and made.count(b"\n") >= 3
         assert server.requests.total() == count, "what is complete asks nothing"
     assert "7 of them answered before, 0 retries" in shown.err and ", cost 0.00" in shown.err

@@ -31,6 +31,7 @@ OF = {
     "correction": ("replace", "ignore_case", "anywhere"),
 }  # fmt: skip
 SAMPLED = ("temperature", "max_tokens", "seed", "chat", "work", "batch_size", "dtype", "device")
+SERVED = ("judge_timeout", "judge_concurrency")  # for a judge that asks a server
 
 
 def pairs(
@@ -46,6 +47,7 @@ def pairs(
     out: Annotated[str, typer.Option(help="File of the pairs; default: standard output.")] = "",
     work: Annotated[str, typer.Option(help="Folder that keeps samples and answers for the next call.")] = WORK,
     limit: Annotated[int, typer.Option(min=0, help="Only the first N prompts; 0: all of them.")] = 0,
+    split: Annotated[str, typer.Option(help="The split of a data set; default: train, or the only one.")] = "",
     temperature: Annotated[float, typer.Option(min=0, max=10, help="Of the samples.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a sample at most.")] = 256,
     seed: Annotated[int, typer.Option(help="Another one draws other samples.")] = 0,
@@ -66,8 +68,9 @@ def pairs(
     was when it is made again, and gives the same pairs.
     """
     given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
-    _check(how, model, judge, given)
-    console, stdout, file = Console(stderr=True), sys.stdout, Path(out).expanduser() if out else None
+    _check(how, model, judge, given, temperature)
+    console, stdout, folder = Console(stderr=True), sys.stdout, _path(work, "work")
+    file = _path(out, "out") if out else None
     try:
         # What a judge of the user's prints must not get between the pairs.
         log = Log(console)
@@ -77,27 +80,29 @@ def pairs(
             from ..models import quiet
 
             quiet()
+            part = (limit, split or None)
             used = device or (default_device() if model else "cpu")
             count = n if how == "on-policy" else 1
             sampling = makers.Sampling(model, count, temperature, max_tokens, seed, _dtype(dtype), used, batch_size)
             if how == "correction":
                 rules = makers.Rules(tuple(makers.Rule.parse(text) for text in replace or ()), ignore_case, anywhere)
-                items = (makers.read_prompts(source, chat) if model else makers.read_answers(source)).first(limit)
-                made = makers.correct(items, rules, Path(work), log, sampling if model else None, file)
+                read = makers.read_prompts(source, chat, *part) if model else makers.read_answers(source, *part)
+                made = makers.correct(read, rules, folder, log, sampling if model else None, file)
             else:
                 judging = makers.Judging(
                     *_judge(judge, judge_url, judge_price), question=question or makers.QUESTION, url=judge_url,
                     timeout=judge_timeout, concurrency=judge_concurrency, price=price_of(judge_price),
                     questions=judge_questions, device=used,
                 )  # fmt: skip
-                items = makers.read_prompts(source, chat).first(limit)
-                made = makers.on_policy(items, sampling, _unasked(judging, given), Path(work), log, file)
+                _check_read(judging, given)
+                read = makers.read_prompts(source, chat, *part)
+                made = makers.on_policy(read, sampling, judging, folder, log, file)
+        if file is not None:
+            makers.write_pairs(file, made)
+        else:
+            _print(made, stdout)
     except KeyboardInterrupt:
-        fail(f"stopped: what was sampled and answered is kept in {work}; the same command goes on from there.", 130)
-    if file is not None:
-        makers.write_pairs(file, made)
-    else:
-        _print(made, stdout)
+        fail(_stopped(how, model, folder), 130)
     for line in summary(made, out or "standard output"):
         console.print(Text(line), soft_wrap=True)
     raise typer.Exit(1 if made.unanswered or not made.records else 0)
@@ -105,24 +110,27 @@ def pairs(
 
 def summary(made: Made, where: str) -> list[str]:
     """What was made of what, a line each; texts of a file or a server are fit for a terminal."""
-    from ..formats import describe_skipped
-    from ..report.text import count, plain
+    from ..formats import describe_skipped, shown
+    from ..report.text import count
+    from ..visible import plain
 
     items, written = made.items, len(made.records)
     left = [f"{items.repeated} repeated"] if items.repeated else []
     left += [describe_skipped(items.skipped, items.total)] if items.skipped else []
-    lines = [
-        f"{'prompts' if made.samples else 'answers'}    {len(items.items)}" + (f" ({'; '.join(left)})" if left else "")
-    ]
+    what = "prompts" if items.items[0].answer is None else "answers"
+    lines = [f"{what}    {len(items.items)}" + (f" ({'; '.join(left)})" if left else "")]
     lines += [f"samples    {made.samples}"] if made.samples else []
+    if made.alike:
+        lines.append(f"alike      {made.alike} of {made.samples} samples repeat another of their prompt")
     lines.append(f"pairs      {written}, written to {where}")
     if made.dropped:
         reasons = ", ".join(f"{number} {reason}" for reason, number in made.dropped.most_common())
         lines.append(f"dropped    {made.dropped.total()}: {reasons}")
     if made.replaced:
-        lines.append("replaced   " + ", ".join(f"{old} {number} times" for old, number in made.replaced.items()))
+        times = (f"{shown(old)} {n} time{'s' * (n != 1)}" for old, n in made.replaced.items())
+        lines.append(f"replaced   {', '.join(times)}")
     if made.gap is not None:
-        lines.append(f"score gap  {made.gap:.4g}: chosen minus rejected, mean {made.scored} over the pairs")
+        lines.append(f"score gap  {made.gap:.4g}: {made.scored} of chosen minus that of rejected, mean over the pairs")
     if made.usage is not None:
         used = made.usage
         cost = "" if used.cost is None else f", cost {used.cost:.4g}"
@@ -148,7 +156,7 @@ def summary(made: Made, where: str) -> list[str]:
     return [plain(line) for line in (*lines, *made.notes)]
 
 
-def _check(how: str, model: str, judge: str, given: list[str]) -> None:
+def _check(how: str, model: str, judge: str, given: list[str], temperature: float) -> None:
     """Refuse what is missing, and options that would do nothing."""
     if how not in OF:
         raise InputError(f"--how {how!r}: pairs are made by {' or '.join(OF)}.")
@@ -163,6 +171,8 @@ def _check(how: str, model: str, judge: str, given: list[str]) -> None:
     wrong = next((name for name in given if name in SAMPLED and not model), None)
     if wrong:
         raise InputError(f"{_option(wrong)} is for a model that is sampled: give --model, or leave it out.")
+    if how == "on-policy" and temperature == 0:
+        raise InputError("--temperature 0 draws the same sample every time, which makes no pair: give more than 0.")
 
 
 def _dtype(name: str) -> str:
@@ -184,12 +194,29 @@ def _judge(text: str, url: str, price: str) -> tuple[str, str]:
     return named[0]
 
 
-def _unasked(judging: Judging, given: list[str]) -> Judging:
-    """The judge, where no option would do nothing: one that scores is asked no question."""
-    wrong = next((name for name in given if name in ("question", "judge_questions") and judging.scores), None)
+def _check_read(judging: Judging, given: list[str]) -> None:
+    """Refuse options that this judge does not read."""
+    unread = () if judging.asks else ("question", "judge_questions")
+    wrong = next((name for name in given if name in unread), None)
     if wrong:
-        raise InputError(f"{_option(wrong)}: {judging.label} scores each sample and is asked nothing; leave it out.")
-    return judging
+        raise InputError(f"{_option(wrong)}: judge {judging.label} is asked no question; leave it out.")
+    wrong = next((name for name in given if name in SERVED and not judging.cls.remote), None)
+    if wrong:
+        raise InputError(f"{_option(wrong)}: judge {judging.label} asks no server; leave it out.")
+
+
+def _path(text: str, name: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{_option(name)} {text} names the home of nobody here: write the path in full.") from None
+
+
+def _stopped(how: str, model: str, work: Path) -> str:
+    if not model or not (work / "samples").is_dir():
+        return "stopped: nothing is kept, the same command starts anew."
+    kept = "samples" if how == "correction" else "samples, scores and answers"
+    return f"stopped: {kept} so far are kept in {work}; the same command goes on from there."
 
 
 def _option(name: str) -> str:
@@ -221,6 +248,6 @@ class Log(Bar):
         super().show(work, fraction, text)
 
     def say(self, text: str) -> None:
-        from ..report.text import plain
+        from ..visible import plain
 
         self._console.print(Text(plain(text)), soft_wrap=True)

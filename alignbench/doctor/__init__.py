@@ -29,7 +29,7 @@ def examine(
     encoder: Encoder | None = None,
     context: int | None = None,
     reserve: int = 0,
-    skipped: Sequence[Skipped] = (),
+    skipped: Sequence[Skipped] | None = None,
     gold: Sequence[Sequence[float]] | None = None,
 ) -> Examination:
     """Every check on the records, one finding each; the same records give the same findings.
@@ -38,11 +38,11 @@ def examine(
         records: of one kind; a ranking is read as its nested pairs where a check compares two sides.
         encoder: counts the tokens; without one lengths are words, and what is about tokens is unknown.
         context: tokens of the model's context, of which `reserve` are kept for a sample.
-        skipped: what the reader left out.
+        skipped: what the reader left out; None where that is not known.
         gold: for each record the true reward of each of its completions, in the order of `record.completions`.
 
-    Of more than 20,000 records the checks on words, lengths and tokens read a fixed sample, and say so; repetitions and
-    contradictions are looked for in all.
+    Of more than 20,000 records the checks on words, lengths, tokens and near repetitions read a fixed sample, and say
+    so; exact repetitions and contradictions are looked for in all.
 
     Raises:
         InputError: there is no record.
@@ -64,7 +64,7 @@ def examine(
     if encoder is None or fitted is None:
         room, sizes = without_tokenizer("context"), None
     elif isinstance(fitted, str):
-        room, sizes = unread(fitted), None
+        room, sizes = unread(view, fitted), None
     else:
         room, sizes = context_fit(view, encoder, fitted, context, reserve)
     figures: Json = {

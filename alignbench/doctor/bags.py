@@ -16,6 +16,8 @@ from .view import Ints
 # Letters and digits with inner apostrophes; scripts that put no spaces between words are read sign by sign.
 _UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:'[^\W_{_UNSPACED}]+)*")
+# What a reader passes over. Signs of arithmetic stay: 3 - 5 is not 3 + 5.
+_PUNCTUATION = re.compile(r"""[\s.,;:!?…"'“”‘’()\[\]{}¿¡_#`。、！？]+|\*\*""")
 
 
 def plain_quotes(text: str) -> str:
@@ -26,6 +28,11 @@ def plain_quotes(text: str) -> str:
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, in order."""
     return _WORD.findall(plain_quotes(text).lower())
+
+
+def normalised(text: str) -> str:
+    """The text without regard to case, spaces and punctuation."""
+    return _PUNCTUATION.sub(" ", text.casefold()).strip()
 
 
 class Vocabulary:
@@ -64,6 +71,6 @@ def holders(counts: Any) -> Ints:
 
 
 def holds(counts: Any, column: int) -> NDArray[np.bool_]:
-    """Which texts have one feature, `[N]`."""
+    """Which texts have one feature, `[N]`; fast where the matrix is stored by column."""
     found: NDArray[np.bool_] = counts[:, [column]].toarray()[:, 0] > 0
     return found

@@ -13,7 +13,7 @@ from ..encoding import Encoder
 from ..errors import InputError
 from ..results import Json
 from ..tokens import tokenize
-from .findings import Finding, Level, joined, of, plural, sentence, unknown
+from .findings import NAME_MODEL, Finding, Level, joined, of, plural, sentence, unknown
 from .view import View
 
 UNBOUNDED = 10**9
@@ -39,9 +39,19 @@ def fit(view: View, encoder: Encoder) -> Fitted | str:
     """The sample tokenised whole, or why this tokenizer cannot read it."""
     try:
         rows, reasons = _tokenized(view, view.sample, encoder, UNBOUNDED, 0)
-    except InputError as error:
-        return _bounded(str(error))
+    except InputError:
+        return _bounded(_refused(view, encoder))
     return Fitted(rows, {place: _bounded(reason) for place, reason in reasons.items()})
+
+
+def _refused(view: View, encoder: Encoder) -> str:
+    """What `tokenize` says where it keeps no record of the sample, with the records' own lines."""
+    records: Any = [view.records[place] for place in view.sample]
+    try:
+        tokenize(records, encoder.tokenizer, UNBOUNDED)
+    except InputError as error:
+        return str(error)
+    return "no record fits this tokenizer"
 
 
 def _bounded(reason: str) -> str:
@@ -61,7 +71,7 @@ def context_fit(
     figures: Json = {"context": context, "longest": max(sizes, default=0)}
     if context is None:
         said = f"How long the context is is not known; the longest record has {figures['longest']:,} tokens."
-        return unknown("context", said, "Name the model, or its context."), figures
+        return unknown("context", said, "Name the context: `alignbench data --context`."), figures
     # Whatever fits with the reserve is kept as it is; only the others are tokenised again.
     long = [
         place
@@ -105,8 +115,8 @@ def _refitted(
     try:
         return _tokenized(view, places, encoder, context, reserve)
     except InputError:
-        # They were tokenised before, so that this says that none of them fits.
-        return {}, dict.fromkeys(places, f"no room in a context of {context:,}")
+        # They were tokenised before, so that this says that none of them fits; why is not said of each.
+        return {}, dict.fromkeys(places, f"prompt or completions: they do not fit a context of {context:,}")
 
 
 def _tokenized(
@@ -122,21 +132,26 @@ def _tokenized(
     return dict(zip(kept, rows, strict=True)), reasons
 
 
-def unread(reason: str) -> Finding:
-    """The finding where `fit` says why nothing can be tokenised."""
-    return unknown("context", sentence(f"the tokenizer cannot read the records: {reason.rstrip('.')}"))
+def unread(view: View, reason: str) -> Finding:
+    """The finding where `fit` says why no record can be tokenised: training would refuse them all."""
+    said = sentence(reason.rstrip("."), view.sampled)
+    advice = "Take a model whose tokenizer (and chat template) reads these records, or mend what it refuses."
+    return Finding("context", "bad", said, advice, view.lines(view.sample), len(view.sample))
 
 
 def without_tokenizer(check: str) -> Finding:
-    return unknown(check, "There is no tokenizer to count with.", "Name the model.")
+    return unknown(check, "There is no tokenizer to count with.", NAME_MODEL)
 
 
-def longest_alike(lengths: dict[int, list[int]]) -> tuple[int, int]:
-    """The greatest length of a completion and how many have it: a limit of sampling shows as many of one length."""
-    every = Counter(n for each in lengths.values() for n in each)
+def longest_alike(fitted: Fitted) -> tuple[int, int, int]:
+    """The greatest length of a completion, how many different completions have it, and how many there are in all.
+
+    A limit of sampling shows as many of one length. Copies of one text share their length anyway, and count once.
+    """
+    every = Counter(len(ids) for ids in {row.completion for rows in fitted.rows.values() for row in rows})
     longest = max(every, default=0)
-    return longest, every[longest]
+    return longest, every[longest], every.total()
 
 
 def described(count: int, longest: int) -> str:
-    return f"{plural(count, 'completion')} of the greatest length, {longest:,} tokens"
+    return f"{plural(count, 'different completion')} of the greatest length, {longest:,} tokens"

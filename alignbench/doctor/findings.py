@@ -20,6 +20,7 @@ CHECKS = (
     "balance", "context", "begin_end_tokens", "no_end",
 )  # fmt: skip
 NOTHING = "Nothing to do."
+NAME_MODEL = "Name the model whose tokenizer counts: `alignbench data --model`."
 SCHEMA = 1
 
 
@@ -95,6 +96,10 @@ def quoted(text: str, width: int = 40) -> str:
 
 def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def joined(parts: Sequence[str]) -> str:

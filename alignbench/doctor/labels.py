@@ -8,11 +8,10 @@ from itertools import combinations
 
 import numpy as np
 
-from ..agreement import krippendorff_alpha
 from ..records import LabelledCompletion, Pair
 from ..results import Json
 from .findings import Finding, Level, of, sentence
-from .view import Floats, View
+from .view import View
 
 LOWEST, HIGHEST = 1.0, 4 / 3
 """The range of arXiv:2402.01306, eq. 8, for lambda_D n_D / (lambda_U n_U)."""
@@ -93,7 +92,7 @@ def agreement(view: View, gold: Sequence[Sequence[float]] | None) -> Json | None
     """How far the annotators of pairs agree: with each other, with gold, and beyond chance.
 
     Which completion of a pair is called chosen follows from the votes, so that votes coded as "chosen" would agree by
-    their very name. For alpha each pair is therefore read both ways round: the two codes are then equally frequent.
+    their very name; alpha is that of `_alpha`, which does not hang on the names.
     """
     rows: Mapping[int, tuple[bool, ...]] = {
         i: record.votes for i, record in enumerate(view.records) if isinstance(record, Pair) and record.votes
@@ -102,19 +101,27 @@ def agreement(view: View, gold: Sequence[Sequence[float]] | None) -> Json | None
     if not rows:
         return None
     agreed = [np.mean([a == b for a, b in combinations(votes, 2)]) for votes in several.values()]
-    width = max(len(votes) for votes in rows.values())
-    ratings: Floats = np.full((len(rows), width), np.nan)
-    for row, votes in zip(ratings, rows.values(), strict=True):
-        row[: len(votes)] = votes
-    alpha = krippendorff_alpha(np.concatenate([ratings, 1 - ratings])) if several else math.nan
     return {
-        "annotators": width,
+        "annotators": max(len(votes) for votes in rows.values()),
         "pairs": len(rows),
         "unanimous": float(np.mean([len(set(votes)) == 1 for votes in several.values()])) if several else None,
         "pairwise": float(np.mean(agreed)) if several else None,
         "with_gold": None if gold is None else _with_gold(rows, gold),
-        "alpha": alpha if math.isfinite(alpha) else None,
+        "alpha": _alpha(list(several.values())) if several else None,
     }
+
+
+def _alpha(votes: Sequence[Sequence[bool]]) -> float:
+    """Krippendorff's alpha of pairs with two votes or more, where nothing tells the two completions apart.
+
+    `1 - (n - 1) / n * D_o / (1/2)` with n votes in all and `D_o = sum_i 2 t_i f_i / (k_i - 1) / n`, where `t_i` of the
+    `k_i` votes on pair i are for one completion and `f_i` for the other. It is his formula for nominal data ("Computing
+    Krippendorff's Alpha-Reliability", 2011, section C) on coincidences that are the mean over both ways to code each
+    pair: either code then has n / 2 of the votes, and two votes of different pairs are as likely to differ as to agree.
+    """
+    n = sum(map(len, votes))
+    observed = sum(2 * sum(each) * (len(each) - sum(each)) / (len(each) - 1) for each in votes) / n
+    return 1 - (n - 1) / n * 2 * observed
 
 
 def _with_gold(rows: Mapping[int, tuple[bool, ...]], gold: Sequence[Sequence[float]]) -> float | None:

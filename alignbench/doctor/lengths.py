@@ -111,13 +111,15 @@ def _median_gap(view: View, first: Floats, second: Floats) -> float:
 
 
 def _figures(first: Floats, second: Floats, unit: str) -> Json:
+    """Histograms of what is not empty, with the means of all; `empty` counts the others, [first side, second side]."""
     edges = _edges(int(max(first.max(), second.max())))
-    counts = [np.histogram(np.maximum(side, edges[0]), edges)[0].tolist() for side in (first, second)]
+    counts = [np.histogram(side[side > 0], edges)[0].tolist() for side in (first, second)]
     return {
         "unit": unit,
         "edges": edges,
         "chosen": counts[0],
         "rejected": counts[1],
+        "empty": [int((side == 0).sum()) for side in (first, second)],
         "mean_chosen": float(first.mean()),
         "mean_rejected": float(second.mean()),
     }

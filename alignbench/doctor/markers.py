@@ -132,12 +132,13 @@ def _separating(
     good = [
         i for i in tried[p_values * len(tried) <= ALPHA].tolist() if accuracy[i] >= ACCURACY and decides[i] >= SHARE
     ]
+    columns = [side.tocsc() for side in counts]  # by row, each look at one mark would read the whole matrix
     found: list[Marker] = []
     taken: list[Ints] = []
     for i in sorted(good, key=lambda i: (-abs(round(float(gap[i]), 12)), *_telling(names[i]))):
         if len(found) == NAMED:
             break
-        has = [holds(side, i) for side in counts]
+        has = [holds(side, i) for side in columns]
         places = _places(sides, has, first=gap[i] > 0)
         # The same records again, under another name: "sure" opens them, then "sure" is in them.
         if any(len(np.intersect1d(places, other)) >= 0.8 * min(len(places), len(other)) for other in taken):

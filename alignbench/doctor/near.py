@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..records import Prompt
 from ..results import derive
+from .bags import normalised
 from .findings import Finding, Level, of, plural, sentence
 from .repeats import Groups
 from .view import View
@@ -26,24 +26,22 @@ CELLS = 10_000_000
 """Cells of edit distances that are worked out at most (about five seconds)."""
 BAD = 0.05
 
-# What a reader passes over. Signs of arithmetic stay: 3 - 5 is not 3 + 5.
-_PUNCTUATION = re.compile(r"""[\s.,;:!?…"'“”‘’()\[\]{}¿¡_#`。、！？]+|\*\*""")
+FRAME, FEW = 0.1, 3
+"""A shingle of more than this share of the prompts, and of more than so many, belongs to a frame."""
+
 Hashes = NDArray[np.uint64]
-
-
-def normalised(text: str) -> str:
-    """The text without regard to case, spaces and punctuation."""
-    return _PUNCTUATION.sub(" ", text.casefold()).strip()
 
 
 def near_duplicates(view: View) -> tuple[Finding, Groups]:
     """Pairs whose two completions nearly agree, and prompts that nearly agree with another record's.
 
-    Completions: equal but for case, spaces and punctuation, or with an edit similarity in words above .9. Prompts:
-    equal in that sense, or with four shingles in five in common, once what all prompts begin and end with (and a system
-    message) is off; equal prompts are not meant. Everything is linear in the number of records.
+    Completions: equal but for case, spaces and punctuation, or with an edit similarity in words above .9; the cheapest
+    comparisons come first, and those for which no cells are left are counted. Prompts: equal in the same sense, or with
+    four shingles in five in common, both with and without those that stand in more than a tenth of all prompts (an
+    instruction, a template); a system message is left out, and equal prompts are not meant. Everything is linear in the
+    number of records.
     """
-    same, similar, compared = _pairs(view)
+    same, similar, uncompared = _pairs(view)
     groups = _prompts(view)
     n = len(view.sample)
     close = sorted({*same, *similar})
@@ -54,8 +52,11 @@ def near_duplicates(view: View) -> tuple[Finding, Groups]:
         if places
     ]
     if view.paired and not close:
-        clauses.append(f"no {view.things.removesuffix('s')} has completions that nearly agree")
-    clauses.append("" if compared else "the edit distances of the last ones were too many to work out")
+        which = " that could be compared" if uncompared else ""
+        clauses.append(f"no {view.things.removesuffix('s')}{which} has completions that nearly agree")
+    if uncompared:
+        long = plural(uncompared, "pair of long completions is", "pairs of long completions are")
+        clauses.append(f"{long} not compared, which would take too long")
     example = f" ({view.named(groups[0][:2])}, for instance)" if groups else ""
     some = f"{plural(prompts, 'prompt')} nearly {'repeats' if prompts == 1 else 'repeat'} another one{example}"
     clauses.append(some if groups else "no prompt nearly repeats another one")
@@ -78,36 +79,45 @@ def near_duplicates(view: View) -> tuple[Finding, Groups]:
 # --- the two completions of a pair ---
 
 
-def _pairs(view: View) -> tuple[list[int], list[int], bool]:
-    """Places of pairs that are equal once normalised, of those that are similar, and whether all were compared."""
+def _pairs(view: View) -> tuple[list[int], list[int], int]:
+    """Places of pairs that are equal once normalised, of those that are similar, and how many were not compared."""
     if not view.paired:
-        return [], [], True
+        return [], [], 0
     sides = view.texts
-    same, similar, cells = [], [], CELLS
+    same, similar, left = [], [], []
     for first, second, place in zip(sides.first, sides.second, sides.first_at.tolist(), strict=True):
         if first == second:
             continue  # another check's
         a, b = normalised(first), normalised(second)
         if a == b and a:
             same.append(place)
-            continue
-        cost, close = _similar(a.split(), b.split(), cells)
+        elif cost := _cost(a.split(), b.split()):
+            left.append((cost, place, a, b))
+    cells, uncompared = CELLS, 0
+    for cost, place, a, b in sorted(left):
         cells -= cost
-        similar += [place] * close
-    return same, similar, cells > 0
+        if cells < 0:
+            uncompared += 1
+            continue
+        words = a.split(), b.split()
+        most = _most(*words)
+        similar += [place] * (edit_distance(*words, most) <= most)
+    return same, similar, uncompared
 
 
-def _similar(a: Sequence[str], b: Sequence[str], budget: int) -> tuple[int, bool]:
-    """Whether the similarity of two lists of words is above .9, and how many cells that took."""
-    longer = max(len(a), len(b))
-    most = int(np.ceil(longer * (1 - SIMILAR) - 1e-9)) - 1  # the distance lies strictly below a tenth
+def _most(a: Sequence[str], b: Sequence[str]) -> int:
+    """The greatest edit distance at which two lists of words are similar: strictly below a tenth of the longer one."""
+    return int(np.ceil(max(len(a), len(b)) * (1 - SIMILAR) - 1e-9)) - 1
+
+
+def _cost(a: Sequence[str], b: Sequence[str]) -> int:
+    """The cells that it takes to tell whether two lists are similar; 0 where it is plain that they are not."""
+    most = _most(a, b)
     if most < 1 or abs(len(a) - len(b)) > most:
-        return 0, False
+        return 0
     # The distance is at least what the bags of words lack of one another: nearly all pairs end here.
-    if longer - sum((Counter(a) & Counter(b)).values()) > most or budget <= 0:
-        return 0, False
-    cost = (2 * most + 1) * len(a)
-    return cost, edit_distance(a, b, most) <= most
+    common = sum((Counter(a) & Counter(b)).values())
+    return 0 if max(len(a), len(b)) - common > most else (2 * most + 1) * len(a)
 
 
 def edit_distance(a: Sequence[str], b: Sequence[str], most: int) -> int:
@@ -144,14 +154,15 @@ def _prompts(view: View) -> Groups:
             parent[i] = i = parent[parent[i]]
         return i
 
-    shingles = [_shingles(words) for words in _without_frame(texts)]
-    for bucket in _buckets(texts, shingles):
+    whole = [_shingles(text.split()) for text in texts]
+    own = _without_frame(whole)
+    for bucket in _buckets(texts, own):
         # Each is compared with the first and the one before: linear, however full a bucket is.
         for before, i in pairwise(bucket):
             for other in (bucket[0], before):
                 if root(i) == root(other):
                     continue
-                if texts[i] == texts[other] or _jaccard(shingles[i], shingles[other]) >= ALIKE:
+                if texts[i] == texts[other] or min(_jaccard(of[i], of[other]) for of in (own, whole)) >= ALIKE:
                     parent[max(root(i), root(other))] = min(root(i), root(other))
     found: dict[int, list[int]] = defaultdict(list)
     for i, place in enumerate(places):
@@ -166,18 +177,11 @@ def _asked(prompt: Prompt) -> str:
     return "\n".join(content for role, content in prompt.messages if role != "system")
 
 
-def _without_frame(texts: Sequence[str]) -> list[list[str]]:
-    """The words of each text without those that all of them begin or end with."""
-    lists = [text.split() for text in texts]
-    start = _common(lists)
-    end = _common([words[start:][::-1] for words in lists])
-    return [words[start : len(words) - end] for words in lists]
-
-
-def _common(lists: Sequence[list[str]]) -> int:
-    """How many words all lists begin with: as many as the first and the last of them in order."""
-    least, most = min(lists), max(lists)
-    return next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), min(len(least), len(most)))
+def _without_frame(shingles: Sequence[Hashes]) -> list[Hashes]:
+    """The shingles of each prompt without those that stand in so many prompts that they tell none from another."""
+    every, counts = np.unique(np.concatenate([np.array([], np.uint64), *shingles]), return_counts=True)
+    frame = every[counts > max(FEW, FRAME * len(shingles))]
+    return [hashes[~np.isin(hashes, frame)] for hashes in shingles] if len(frame) else list(shingles)
 
 
 def _shingles(words: Sequence[str]) -> Hashes:

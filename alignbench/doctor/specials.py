@@ -12,7 +12,7 @@ from jinja2.exceptions import TemplateError
 from ..encoding import Encoder
 from ..errors import InputError
 from ..records import Prompt
-from .findings import Finding, Level, joined, of, quoted, sentence, unknown
+from .findings import NAME_MODEL, Finding, Level, joined, of, quoted, sentence, times, unknown
 from .view import View
 
 # Of the chat templates in use; a tokenizer's own special tokens are added to them.
@@ -65,10 +65,10 @@ def begin_end_tokens(view: View, encoder: Encoder | None) -> Finding:
     if not parts and not doubled:
         if encoder is None:
             said = "No text holds a known template marker, and without a tokenizer no more can be told."
-            return unknown("begin_end_tokens", said, "Name the model.")
+            return unknown("begin_end_tokens", said, NAME_MODEL)
         none = sentence("no text holds a begin, end or template token", view.sampled)
         return Finding("begin_end_tokens", "fine", none)
-    named = [f"{quoted(marker)} {count:,} times" for marker, count in _ordered(found.seen)[:MOST]]
+    named = [f"{quoted(marker)} {times(count)}" for marker, count in _ordered(found.seen)[:MOST]]
     said = sentence(joined(parts) if parts else "", ", ".join(named), doubled, view.sampled)
     places = {*found.inside, *found.closing, *found.opening, *found.foreign}
     level: Level = "bad" if found.inside else "look"

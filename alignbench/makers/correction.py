@@ -14,8 +14,9 @@ from ..formats import shown
 from ..records import Completion
 from ..results import Json, digest
 from .drawing import Drawing, Drawn, Sampling, Tally, Watcher
-from .made import Made, check_out, pair
+from .made import Made, pair
 from .sources import Item, Items
+from .storing import check_out
 
 HOW = "correction"
 # Letters, digits and marks of scripts that write words apart (Latin, Greek, Cyrillic, Armenian). In others a name is
@@ -113,12 +114,12 @@ def correct(
     An answer in which nothing is replaced makes no pair. Sampled answers are kept in the folder `work`.
 
     Raises:
-        InputError: the model cannot be used, or `out` holds something else.
+        InputError: the model cannot be used, or `out` holds something else or cannot be written.
     """
     drawing = None if sampling is None else Drawing(items.items, sampling, work)
     described: Json = {} if sampling is None else sampling.described
     told = drawing.keys if drawing is not None else [[item.prompt, item.answer] for item in items.items]
-    key = digest(HOW, rules, described, told)
+    key = digest(HOW, rules, told)
     if out is not None:
         check_out(out, key)
     if drawing is not None:
@@ -126,19 +127,21 @@ def correct(
     records, dropped, used = list[Json](), Counter[str](), Counter[Rule]()
     tally = Tally(sampling.max_new_tokens if sampling is not None else 0)
     for drawn in _answers(items.items, drawing):
-        tally.add(drawn)
+        if sampling is not None:
+            tally.add(drawn)
         item, answer = drawn.item, drawn.samples[0] if drawn.samples else Completion("")
         corrected, found = rules.apply(answer.text)
-        used += found
         reason = drawn.problem or _reason(answer.text, corrected, found)
         dropped[reason] += bool(reason)
         how: Json = {"how": HOW, "replaced": [{"old": r.old, "new": r.new, "times": n} for r, n in found.items()]}
-        how |= {"ended": {"chosen": answer.ended, "rejected": answer.ended}} if sampling is not None else {}
+        if sampling is not None or not answer.ended:
+            how |= {"ended": {"chosen": answer.ended, "rejected": answer.ended}}
         how |= {"line": item.line, "key": key, **described}
-        records += [] if reason else [pair(item.prompt, Completion(corrected), answer, how)]
-    samples = tally.samples if sampling is not None else 0
+        if not reason:
+            used += found
+            records.append(pair(item.prompt, Completion(corrected, answer.ended), answer, how))
     counts = Counter({rule.old: used[rule] for rule in rules.rules})
-    return Made(tuple(records), items, +dropped, samples=samples, notes=tally.notes(), replaced=counts)
+    return Made(tuple(records), items, +dropped, samples=tally.samples, notes=tally.notes(), replaced=counts)
 
 
 def _answers(items: Sequence[Item], drawing: Drawing | None) -> Iterator[Drawn]:

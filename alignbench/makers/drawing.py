@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..results import Json, derive, digest, read_jsonl, write_jsonl
 from ..sampling import sample
 from ..tokens import prompt_id
 from .sources import Item
+from .storing import damaged, stored, whole
 
 BLOCK = 256
 """Samples of a block. A block is what an interrupted run loses at most."""
@@ -76,18 +76,22 @@ class Drawn:
 
 @dataclass
 class Tally:
-    """What a user should know of the samples that pairs are made of."""
+    """What a user should know of the samples that pairs are made of. `alike` counts those that repeat an earlier sample
+    of their prompt; white space at the ends makes no difference, and empty ones are counted apart."""
 
     max_new_tokens: int
     samples: int = 0
     cut: int = 0
     empty: int = 0
+    alike: int = 0
     lines: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, drawn: Drawn) -> None:
         self.samples += len(drawn.samples)
         self.cut += sum(not sample.ended for sample in drawn.samples)
-        self.empty += sum(not sample.text.strip() for sample in drawn.samples)
+        texts = [text for sample in drawn.samples if (text := sample.text.strip())]
+        self.empty += len(drawn.samples) - len(texts)
+        self.alike += len(texts) - len(set(texts))
         if drawn.problem:
             self.lines.setdefault(drawn.problem, []).append(drawn.item.line)
 
@@ -97,9 +101,10 @@ class Tally:
             more = f" and {len(lines) - shown} more" if len(lines) > shown else ""
             notes.append(f"prompts {problem}: line {', '.join(map(str, lines[:shown]))}{more}.")
         if self.cut:
+            tokens = f"{self.max_new_tokens} token{'s' * (self.max_new_tokens != 1)}"
             notes.append(
-                f"{self.cut} of {self.samples} samples were cut off after {self.max_new_tokens} tokens, and training "
-                "reads them as if they had ended (`ended` of a pair says which): a larger --max-tokens lets them end."
+                f"{self.cut} of {self.samples} samples were cut off after {tokens}, and training "
+                "gives them no end token (`ended` of a pair says which): a larger --max-tokens lets them end."
             )
         if self.empty:
             notes.append(f"{self.empty} of {self.samples} samples were empty and are in no pair.")
@@ -136,22 +141,20 @@ class Drawing:
             return
         if len(todo) < len(self.blocks):
             watcher.say(f"{len(self.blocks) - len(todo)} of {len(self.blocks)} blocks of samples are in {self.folder}.")
-        try:
+        with stored(f"--work {self.folder}"):
             (self.folder / "samples").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"--work {self.folder} cannot be written ({error.strerror}): give another folder."
-            ) from None
         watcher.show("sampling", 0.0, f"loading {self.sampling.model}")
         policy = load_policy(self.sampling.model, self.sampling.device)
         policy.dtype = DTYPES[self.sampling.dtype]
         self._check(policy)
-        count = sum(map(len, self.blocks))
+        count, each = sum(map(len, self.blocks)), f"{self.sampling.n} sample{'s' * (self.sampling.n > 1)} each"
         for block in todo:
             before = sum(map(len, self.blocks[:block]))
-            watcher.show("sampling", before / count, f"prompt {before + 1} of {count}, {self.sampling.n} samples each")
-            write_jsonl(self._file(block), self._drawn(policy, block))
-        watcher.show("sampling", 1.0, f"{count} prompts, {self.sampling.n} samples each")
+            watcher.show("sampling", before / count, f"prompt {before + 1} of {count}, {each}")
+            drawn = self._drawn(policy, block)
+            with stored(f"--work {self.folder}"):
+                write_jsonl(self._file(block), drawn)
+        watcher.show("sampling", 1.0, f"{count} prompts, {each}")
 
     def read(self, block: int) -> list[Drawn]:
         """The samples of a block. Raises `InputError` where its file is damaged."""
@@ -197,19 +200,6 @@ class Drawing:
             problem = row if isinstance(row, str) else ""
             lines.append({"problem": problem, "samples": [[text.text, text.ended] for text in texts]})
         return lines
-
-
-def damaged(file: Path) -> InputError:
-    return InputError(f"{file} is damaged: remove it, then run the same command again.")
-
-
-@contextmanager
-def whole(file: Path) -> Iterator[Path]:
-    """The file, to be read: what cannot be read of it is damaged."""
-    try:
-        yield file
-    except InputError:
-        raise damaged(file) from None
 
 
 def _encoded(encoder: Encoder, prompt: Prompt, room: int) -> Tokens | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -64,11 +65,20 @@ class Judging:
     @cached_property
     def key(self) -> str:
         """A hash of what its scores depend on: its code, its argument by content, the question and the server."""
-        path = Path(self.argument)
-        known = fingerprint_of(self.argument) if not path.is_file() else digest(path.read_bytes().hex())
         code = code_of(self.cls, "alignbench.judge")
         question = "" if self.scores else self.question
-        return digest(VERSION, code, self.argument, known, question, self.cls.identity(self.argument, self.url))
+        return digest(VERSION, code, self._known, question, self.cls.identity(self.argument, self.url))
+
+    @property
+    def _known(self) -> object:
+        """The argument by its content, however its path is written."""
+        path = Path(self.argument)
+        if not self.argument or not os.path.exists(path):  # noqa: PTH110 - unlike `Path.exists` it never raises
+            return self.argument
+        if path.is_file():
+            return digest(path.read_bytes().hex())
+        # A judge of the user's may read any file of a folder, and a fingerprint is of a model's files alone.
+        return fingerprint_of(self.argument) if self.cls.needs else [str(path.resolve()), fingerprint_of(self.argument)]
 
     @property
     def described(self) -> Json:

@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InputError
 from ..judge import Usage
 from ..records import Completion, Prompt
 from ..results import Json, canonical, write_text
 from .sources import Items
+from .storing import stored
 
 
 @dataclass(frozen=True)
 class Made:
     """The pairs of a source, as the records that a data file holds.
 
-    `dropped` counts prompts without a pair by the reason, `notes` are sentences on what a user should know of the
+    `dropped` counts prompts without a pair by the reason, `alike` samples that repeat an earlier one of their prompt,
+    `replaced` how often each text was replaced in the pairs. `notes` are sentences on what a user should know of the
     pairs, `scored` says of what kind the scores are where there are any. `unanswered` are questions that the judge has
     not answered yet, `problems` why.
     """
@@ -28,6 +29,7 @@ class Made:
     items: Items
     dropped: Counter[str]
     samples: int = 0
+    alike: int = 0
     notes: tuple[str, ...] = ()
     scored: str = ""
     usage: Usage | None = None
@@ -63,23 +65,7 @@ def pair(prompt: Prompt, chosen: Completion, rejected: Completion, how: Json) ->
     return {"prompt": asked, "chosen": reply(chosen), "rejected": reply(rejected), **how}
 
 
-def check_out(path: Path, key: str) -> None:
-    """Refuse to write over anything but an earlier output of the same command. Raises `InputError`."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            first = file.readline()
-    except FileNotFoundError:
-        return
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--out {path} cannot be read ({error}): give another file.") from None
-    try:
-        record = json.loads(first) if first.strip() else {"key": key}
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or record.get("key") != key:
-        raise InputError(f"--out {path} holds something else than this command's pairs: move it away or give another.")
-
-
 def write_pairs(path: Path, made: Made) -> None:
     """Write the file whole: a reader never sees half of it. Raises `InputError` where it cannot be written."""
-    write_text(path, "".join(made.lines()))
+    with stored(f"--out {path}"):
+        write_text(path, "".join(made.lines()))

@@ -9,9 +9,10 @@ from ..results import Json, digest
 from .comparing import Scored, different
 from .drawing import Drawing, Drawn, Sampling, Tally, Watcher
 from .judging import Judging
-from .made import Made, check_out, pair
+from .made import Made, pair
 from .scoring import Scoring
 from .sources import Items
+from .storing import check_out
 
 HOW = "on-policy"
 
@@ -26,13 +27,14 @@ def on_policy(
     Samples, scores and answers are kept in the folder `work`, so that what is there is not made again.
 
     Raises:
-        InputError: the model or the judge cannot be used, or `out` holds something else; nothing is sampled before
-            everything is checked that can be.
+        InputError: the model or the judge cannot be used, or `out` holds something else or cannot be written; nothing
+            is sampled before everything is checked that can be.
     """
     drawing = Drawing(items.items, sampling, work)
     scoring = Scoring(drawing, judging, watcher)
     described = {**sampling.described, **judging.described}
-    key = digest(HOW, described, judging.questions, drawing.keys)
+    # Not what model and judge are called: the same folder by another path is the same command.
+    key = digest(HOW, judging.key, judging.questions, drawing.keys)
     if out is not None:
         check_out(out, key)
     if drawing.missing:
@@ -56,8 +58,9 @@ def _made(items: Items, drawing: Drawing, scoring: Scoring, scores: list[list[Sc
         items,
         +dropped,
         samples=tally.samples,
+        alike=tally.alike,
         notes=tally.notes(),
-        scored="reward" if scoring.judging.scores else "mean score",
+        scored="reward" if scoring.judging.scores else "score",
         usage=scoring.usage,
         comparisons=sum(each.comparisons for each in told),
         contradictions=sum(each.contradictions for each in told),

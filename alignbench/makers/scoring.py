@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -17,8 +18,9 @@ from ..plugins.code import blamed
 from ..records import Comparison, Outcome, Verdict
 from ..results import digest, read_json, write_json
 from .comparing import Scored, different, mean_scores, ring, rivals
-from .drawing import Drawing, Drawn, Watcher, whole
+from .drawing import Drawing, Drawn, Watcher
 from .judging import Judging
+from .storing import stored, whole
 
 ANSWERS = "answers.sqlite"
 
@@ -41,7 +43,8 @@ class Scoring:
     def check(self) -> None:
         """Open the judge, before anything is sampled, to see that it can be asked. Raises `InputError`."""
         self._opened()
-        gc.collect()  # a judge with a model of its own is loaded again when the policy has left the memory
+        if not self.judging.cls.remote:
+            gc.collect()  # a judge with a model of its own is loaded again when the policy has left the memory
 
     def say_most(self) -> None:
         """Say how many questions there are at most: how many of the samples are alike is not known before."""
@@ -62,10 +65,12 @@ class Scoring:
     def reach(self) -> int:
         """How far around the ring comparisons go, 0: every two are compared. Raises `InputError` where the limit is
         too small for any comparison."""
-        most, limit = sum(k * (k - 1) for k in self.sizes), self.judging.questions
+        most, limit = self.asked(0), self.judging.questions
         if not limit or most <= limit or self.judging.scores:
             return 0
-        reach = max((r for r in range(1, max(self.sizes)) if self.asked(r) <= limit), default=0)
+        reach = 0
+        while self.asked(reach + 1) <= limit:  # it ends: from some reach on these are all, which are over the limit
+            reach += 1
         if not reach:
             raise InputError(
                 f"--judge-questions {limit}: {len(self.sizes)} prompts need {self.asked(1)} questions at least, {most} "
@@ -74,8 +79,10 @@ class Scoring:
         return reach
 
     def asked(self, reach: int) -> int:
-        """How many questions all comparisons within `reach` are."""
-        return 2 * sum(sum(1 for _ in ring(k, reach)) for k in self.sizes)
+        """How many questions all comparisons within `reach` are, 0: all there are. Each of k samples has
+        min(2 r, k - 1) rivals, and each comparison of two samples is two questions."""
+        times = Counter(self.sizes).items()
+        return sum(count * k * (min(2 * reach, k - 1) if reach else k - 1) for k, count in times)
 
     @property
     def missing(self) -> list[int]:
@@ -105,7 +112,8 @@ class Scoring:
             found.append(scored)
             unanswered = sum(each.unanswered for each in scored)
             if not unanswered:
-                write_json(self._file(block), {"prompts": scored})
+                with stored(f"--work {self.drawing.folder}"):
+                    write_json(self._file(block), {"prompts": scored})
                 continue
             self.problems = judge.problems() or ["it did not say why"]
             if unanswered == 2 * sum(1 for each in drawn for _ in self._pairs(each)):

@@ -31,7 +31,7 @@ class Item:
 @dataclass(frozen=True)
 class Items:
     """What is made into pairs. `repeated` counts records that say again what an earlier one has said, which are left
-    out, `total` all of the source."""
+    out, `total` all that were looked at: the source's, up to the last one wanted."""
 
     items: tuple[Item, ...]
     skipped: tuple[Skipped, ...]
@@ -39,29 +39,26 @@ class Items:
     total: int
     source: str
 
-    def first(self, limit: int) -> Items:
-        """Only the first `limit` of them; all where it is 0."""
-        return replace(self, items=self.items[:limit]) if limit else self
 
-
-def read_prompts(source: str, chat: bool = False) -> Items:
-    """The distinct prompts of a source, in its order.
+def read_prompts(source: str, chat: bool = False, limit: int = 0, split: str | None = None) -> Items:
+    """The distinct prompts of a source, in its order: the first `limit` of them, all where it is 0.
 
     Read are text files (`.txt`, a prompt a line) and whatever `alignbench.data` reads: records with `prompt` (text or
     chat messages), `instruction` or `messages` (up to the last reply), and preference data of every format. With `chat`
-    a prompt that is mere text becomes a user's message.
+    a prompt that is mere text becomes a user's message. `split` is as of `alignbench.data.read_records`.
 
     Raises:
         InputError: the source is missing, empty or unreadable, or none of its records has a usable prompt.
     """
-    rows = _rows(source)
+    rows = _rows(source, split)
     found = {name for _, row in rows for name in row}
     read = _preference_prompt(found, source) if _is_preferences(found) else _prompt
-    return _items(source, rows, lambda row, line: Item(_asked(read(row, line), chat), None, line), "prompt")
+    return _items(source, rows, lambda row, line: Item(_asked(read(row, line), chat), None, line), limit, "prompt")
 
 
-def read_answers(source: str) -> Items:
-    """The prompts of a source with an answer to each; the same answer to the same prompt once.
+def read_answers(source: str, limit: int = 0, split: str | None = None) -> Items:
+    """The prompts of a source with an answer to each, the same answer to the same prompt once; `limit` and `split` as
+    of `read_prompts`.
 
     Read are records with `prompt` or `instruction` and one of `ANSWERS`, as text or chat messages, with `messages`
     whose last one is the assistant's, and transcripts in `chosen` (see `alignbench.data.read_records`).
@@ -69,7 +66,7 @@ def read_answers(source: str) -> Items:
     Raises:
         InputError: as `read_prompts`, and where the records hold prompts only.
     """
-    rows = _rows(source)
+    rows = _rows(source, split)
     found = {name for _, row in rows for name in row}
     if not found & {*ANSWERS, "messages"}:
         lists = next((name for name in LISTS if name in found), None)
@@ -78,13 +75,18 @@ def read_answers(source: str) -> Items:
         raise InputError(
             f"{source} holds prompts without answers: sample them with --model PATH, or give {ANSWER_FORMATS}."
         )
-    return _items(source, rows, _answered, "answer")
+    return _items(source, rows, _answered, limit, "answer")
 
 
-def _rows(source: str) -> list[Row]:
-    path = Path(source).expanduser()
+def _rows(source: str, split: str | None) -> list[Row]:
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:
+        raise InputError(f"{source} names the home of nobody here: write the path in full.") from None
     if path.suffix.lower() != ".txt" or path.is_dir():
-        return read_rows(source)
+        return read_rows(source, split)
+    if split is not None:
+        raise InputError(f"{source} is one file and has no split {split!r}: leave the split out.")
     try:
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
@@ -107,10 +109,16 @@ def _rows(source: str) -> list[Row]:
     return rows
 
 
-def _items(source: str, rows: Sequence[Row], read: Callable[[dict[str, Any], int], Item], what: str) -> Items:
+def _items(
+    source: str, rows: Sequence[Row], read: Callable[[dict[str, Any], int], Item], limit: int, what: str
+) -> Items:
     items: dict[tuple[Prompt, Completion | None], Item] = {}
     skipped = []
+    total = 0
     for line, row in rows:
+        if limit and len(items) == limit:
+            break
+        total += 1
         try:
             item = read(row, line)
         except UnusableError as error:
@@ -118,9 +126,9 @@ def _items(source: str, rows: Sequence[Row], read: Callable[[dict[str, Any], int
         else:
             items.setdefault((item.prompt, item.answer), item)
     if not items:
-        raise InputError(f"{source} holds no usable {what}: {describe_skipped(skipped, len(rows))}.")
-    repeated = len(rows) - len(skipped) - len(items)
-    return Items(tuple(items.values()), tuple(skipped), repeated, len(rows), source)
+        raise InputError(f"{source} holds no usable {what}: {describe_skipped(skipped, total)}.")
+    repeated = total - len(skipped) - len(items)
+    return Items(tuple(items.values()), tuple(skipped), repeated, total, source)
 
 
 def _asked(prompt: Prompt, chat: bool) -> Prompt:
@@ -164,7 +172,10 @@ def _answered(row: dict[str, Any], line: int) -> Item:
         parsed = _reply(row[name], row[answer], name, answer, line)
     else:
         parsed = _reply(*_transcript(row[answer], answer), answer, answer, line)
-    return Item(_asked(parsed.prompt, False), parsed.completion, line)
+    ended = row.get("ended")
+    # As `alignbench pairs` writes it, for each side of a pair.
+    ended = ended.get(answer) if isinstance(ended, dict) else ended
+    return Item(_asked(parsed.prompt, False), replace(parsed.completion, ended=ended is not False), line)
 
 
 def _conversation(value: Any) -> list[Any]:
