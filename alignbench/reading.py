@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,7 @@ def read_rows(source: str, split: str | None = None) -> list[Row]:
 
 
 def _rows(source: str, split: str | None) -> Iterator[Row]:
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # noqa: PTH111  (the other one raises where there is no such user)
     if path.is_dir():
         return _folder(path, source, split)
     is_data = source.lower().endswith(SUFFIXES)

@@ -337,7 +337,12 @@ def test_agreement_of_annotators() -> None:
     alone = [replace(records[0], votes=(True,)), replace(records[1], votes=(True, True))]
     assert agreement(view.View(alone), None) == {
         "annotators": 2, "pairs": 2, "unanimous": 1.0, "pairwise": 1.0, "with_gold": None, "alpha": 1.0,
+        # of one pair alone: .05 / 2
+        "unanimous_low": pytest.approx(0.025), "unanimous_high": 1.0,
+        "pairwise_low": pytest.approx(0.025), "pairwise_high": 1.0,
     }  # fmt: skip
+    assert agreed["pairwise_low"] < agreed["pairwise"] < agreed["pairwise_high"] <= 1
+    assert agreed["unanimous_low"] < 0.6 < agreed["unanimous_high"]
     assert examine(pairs(3)).figures["agreement"] is None
 
 

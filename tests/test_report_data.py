@@ -100,7 +100,7 @@ def test_the_pictures_stand_in_the_section_alone_and_in_words_too(whole: tuple[P
         (
             "mean length: chosen 14.2 words, rejected 12.5; chosen is longer in 56.2 % of the pairs.",
             "held-out accuracy 0.700, by length alone 0.550; words of chosen: sorry, help; words of rejected: kill.",
-            "the gold reward of chosen is higher in 92.5 % of the pairs.",
+            "the gold reward of chosen is higher in 92.5 % of 40 pairs.",
             "annotators with each other 0.750, all of one mind 62.0 %, with gold 0.810, Krippendorff's alpha 0.500.",
         ),
         strict=True,

@@ -11,7 +11,7 @@ import numpy as np
 from ..records import LabelledCompletion, Pair
 from ..results import Json
 from .findings import Finding, Level, of, sentence
-from .view import View
+from .view import View, mean_by_prompt
 
 LOWEST, HIGHEST = 1.0, 4 / 3
 """The range of arXiv:2402.01306, eq. 8, for lambda_D n_D / (lambda_U n_U)."""
@@ -69,10 +69,14 @@ def _up(value: float) -> float:
 
 
 def margins(view: View, gold: Sequence[Sequence[float]] | None) -> Json | None:
-    """A histogram of the gold reward of chosen less that of rejected; 0 is an edge, so that no bin holds both signs."""
-    if gold is None or not view.paired:
+    """A histogram of the gold reward of chosen less that of rejected, or where nobody knows it of the scores that the
+    data hold (`Pair.scores`); 0 is an edge, so that no bin holds both signs."""
+    if not view.paired:
         return None
-    sides = view.sides(dict(enumerate(gold)))
+    known: dict[int, Sequence[float]] = dict(enumerate(gold or ()))
+    if gold is None:
+        known = {i: r.scores for i, r in enumerate(view.records) if isinstance(r, Pair) and r.scores is not None}
+    sides = view.sides(known)
     gaps = np.array(sides.first, np.float64) - np.array(sides.second, np.float64)
     gaps = gaps[np.isfinite(gaps)]
     if not gaps.size:
@@ -80,7 +84,7 @@ def margins(view: View, gold: Sequence[Sequence[float]] | None) -> Json | None:
     width = float(np.abs(gaps).max()) / (BINS // 2) or 1.0
     edges = width * np.arange(math.floor(gaps.min() / width + 1e-9), math.ceil(gaps.max() / width - 1e-9) + 2)
     return {
-        "of": "gold reward",
+        "of": "score" if gold is None else "gold reward",
         "edges": edges.tolist(),
         "counts": np.histogram(gaps, edges)[0].tolist(),
         "agree": float(np.mean(gaps > 0)),
@@ -100,12 +104,17 @@ def agreement(view: View, gold: Sequence[Sequence[float]] | None) -> Json | None
     several = {i: votes for i, votes in rows.items() if len(votes) > 1}
     if not rows:
         return None
-    agreed = [np.mean([a == b for a, b in combinations(votes, 2)]) for votes in several.values()]
+    agreed = [float(np.mean([a == b for a, b in combinations(votes, 2)])) for votes in several.values()]
+    one_mind = [len(set(votes)) == 1 for votes in several.values()]
+    prompts = [view.prompts[i] for i in several]
+    shares: dict[str, Sequence[float]] = {"pairwise": agreed, "unanimous": one_mind} if several else {}
+    known = {name: mean_by_prompt(values, prompts, name, bounds=(0, 1)) for name, values in shares.items()}
     return {
         "annotators": max(len(votes) for votes in rows.values()),
         "pairs": len(rows),
-        "unanimous": float(np.mean([len(set(votes)) == 1 for votes in several.values()])) if several else None,
-        "pairwise": float(np.mean(agreed)) if several else None,
+        **{name: known[name].value if several else None for name in ("unanimous", "pairwise")},
+        **{f"{name}_low": found.low for name, found in known.items()},
+        **{f"{name}_high": found.high for name, found in known.items()},
         "with_gold": None if gold is None else _with_gold(rows, gold),
         "alpha": _alpha(list(several.values())) if several else None,
     }

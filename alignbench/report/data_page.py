@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..doctor.findings import named, placed
+from ..doctor.findings import named, placed, plural
 from ..results import Json
 from ..visible import plain
 from .data_words import advised, counted, sized
@@ -99,7 +99,9 @@ def _words(figures: Json) -> str:
 
 def _margins(figures: Json) -> str:
     found = figures["margins"]
-    return f"the {found['of']} of chosen is higher in {_share(found['agree'])} of the pairs"
+    return (
+        f"the {found['of']} of chosen is higher in {_share(found['agree'])} of {plural(sum(found['counts']), 'pair')}"
+    )
 
 
 def _agreement(figures: Json) -> str:

@@ -115,7 +115,9 @@ def _lengths(figures: Json) -> Part | None:
     longer = known.get("longer_chosen")
     what = "couples of the two" if known.get("names") else "pairs"
     share = "" if longer is None else f" {names[0].capitalize()} is the longer in {_percent(longer)} of the {what}."
-    return Part("Lengths", 2.9, draw, f"Vertical: the means.{share}")
+    empty = sum(known.get("empty") or ())
+    left = f" {plural(empty, 'empty completion')} in no bin." if empty else ""
+    return Part("Lengths", 2.9, draw, f"Vertical: the means.{share}{left}")
 
 
 def _grow(edges: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
@@ -141,14 +143,17 @@ def _words(figures: Json) -> Part | None:
         if ordered:
             _bars(panels.pop(0), ordered, names)
 
-    said = [f"Held-out accuracy in telling {names[0]} from {names[1]}, 95 % interval; dotted: chance."] * bool(shortcut)
+    said = [f"Held-out accuracy in telling {names[0]} from {names[1]}, 95 % intervals; dotted: chance."] * bool(
+        shortcut
+    )
     said += [f"Bars: weights of words; beside them the {names[0]} / {names[1]} completions with it."] * bool(ordered)
     return Part("Words that tell by themselves", sum(heights), draw, " ".join(said))
 
 
 def _told(axes: Axes, shortcut: Json) -> None:
     rows = [("words", shortcut["accuracy"], shortcut.get("low"), shortcut.get("high"), GOOD, "o")]
-    rows.append(("length alone", shortcut.get("baseline"), None, None, GREY, "D"))
+    low, high = shortcut.get("baseline_low"), shortcut.get("baseline_high")
+    rows.append(("length alone", shortcut.get("baseline"), low, high, GREY, "D"))
     known = [row for row in rows if row[1] is not None]
     for place, (_, value, low, high, colour, marker) in enumerate(known):
         if low is not None and high is not None:
@@ -226,7 +231,8 @@ def _margins(figures: Json) -> Part | None:
         axes.set_ylabel("pairs")
         _legend(axes)
 
-    agree = f"The {label(known['of'])} of chosen is the higher in {_percent(known['agree'])} of the pairs."
+    pairs = plural(sum(known["counts"]), "pair")
+    agree = f"The {label(known['of'])} of chosen is the higher in {_percent(known['agree'])} of {pairs}."
     return Part("Margins", 2.7, draw, agree)
 
 
@@ -236,23 +242,26 @@ def _agreement(figures: Json) -> Part | None:
     if not known:
         return None
     rows = [
-        ("annotators with each other", known["pairwise"], 0.5),
-        ("all of one mind", known["unanimous"], None),  # by chance 2^(1 - k), and k may differ from pair to pair
-        ("annotators with gold", known["with_gold"], 0.5),
-        ("Krippendorff's alpha", known["alpha"], 0.0),
+        ("annotators with each other", "pairwise", 0.5),
+        ("all of one mind", "unanimous", None),  # by chance 2^(1 - k), and k may differ from pair to pair
+        ("annotators with gold", "with_gold", 0.5),
+        ("Krippendorff's alpha", "alpha", 0.0),
     ]
-    shown = [(name, value, chance) for name, value, chance in rows if value is not None]
+    shown = [(name, key, chance) for name, key, chance in rows if known[key] is not None]
     if not shown:
         return None
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.subplots()
-        for place, (_, value, chance) in enumerate(shown):
+        for place, (_, key, chance) in enumerate(shown):
+            value, low, high = (known.get(name) for name in (key, f"{key}_low", f"{key}_high"))
+            if low is not None and high is not None:
+                axes.hlines(place, low, high, color=GOOD, linewidth=1.5)
             axes.plot(value, place, marker="o", color=GOOD, markersize=7, linestyle="none", zorder=4)
-            _valued(axes, value, (value, place))
+            _valued(axes, value, (max(value, high or value), place))
             if chance is not None:
                 axes.plot([chance] * 2, [place - 0.3, place + 0.3], color=GREY, linewidth=1.2, linestyle=":")
-        lowest = min(0.0, *(value for _, value, _ in shown))
+        lowest = min(0.0, *(known[key] for _, key, _ in shown))
         axes.set_xlim(lowest - 0.06, 1.25)
         axes.set_xticks([tick / 4 for tick in range(math.ceil(4 * lowest), 5)])
         _rows(axes, [name for name, _, _ in shown])
@@ -261,7 +270,7 @@ def _agreement(figures: Json) -> Part | None:
     ties = known.get("ties") or {}
     of = [plural(ties.get(f"{name}s", 0), name) for name in ("vote", "pair")]
     less = f" Ties are left out ({', '.join(of)})." if any(ties.values()) else ""
-    said = f"{known['pairs']:,} pairs.{less} Dotted: what chance gives."
+    said = f"{known['pairs']:,} pairs.{less} Intervals 95 %, over prompts; dotted: what chance gives."
     return Part("Agreement of annotators", 0.75 + 0.32 * len(shown), draw, said)
 
 
