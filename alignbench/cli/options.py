@@ -101,7 +101,7 @@ def config_of(options: Options) -> Any:
         held_back=_held_back(options, plugin),
         budget=options.budget,
         jobs=workers,
-        threads=max(1, (os.cpu_count() or 1) // workers),
+        threads=_threads(workers),
         device=used,
         max_tokens=options.max_tokens,
         lora=str(LoRA.parse(options.lora)) if options.lora else "",
@@ -155,6 +155,12 @@ def default_judges(plugin: Any) -> list[tuple[str, str]]:
     judges += [("reward", "")] if plugin.kind != "labels" else []
     judges += [("lm", "")] if plugin.stages().judge_lessons is not None else []
     return judges
+
+
+def _threads(workers: int) -> int:
+    """Threads of each job: what the user's OMP_NUM_THREADS says, else a fair share of the cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 1) // workers)
 
 
 def default_device() -> str:
