@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .batch import Completions, Experience, Labelled, Pairs, Prompts, Ranked, Tokens
-from .benchmark import Benchmark, Enumeration, Sampler, Split, Stages
+from .benchmark import Benchmark, Enumeration, Probe, Sampler, Split, Stages
 from .errors import AlignbenchError, InputError, TrainingError
 from .exact import ExactWorld
 from .families import Listwise, Online, Paired, Rewarded, Unpaired
@@ -35,8 +35,8 @@ __all__ = [
     "AlignbenchError", "Benchmark", "Comparison", "Completion", "Completions", "Count", "Demonstration", "Engine",
     "Enumeration", "ExactWorld", "Experience", "Fraction", "InputError", "Judge", "JudgeContext", "Kind", "Labelled",
     "LabelledCompletion", "Listwise", "Move", "NonNegative", "Objective", "Online", "Pair", "Paired", "Pairs",
-    "Positive", "Preferences", "Prompt", "Prompts", "Range", "Ranked", "Ranking", "Rewarded", "Sampler", "SmallModel",
-    "Split", "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score",
+    "Positive", "Preferences", "Probe", "Prompt", "Prompts", "Range", "Ranked", "Ranking", "Rewarded", "Sampler",
+    "SmallModel", "Split", "Stages", "Tokens", "Training", "TrainingError", "Unpaired", "Usage", "Verdict", "by_score",
     "comparison_prompt", "create",
 ]  # fmt: skip
 

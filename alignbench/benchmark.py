@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 from torch import Tensor
 
 from .models import SmallModel
-from .objective import Count, Fraction, Objective, Range, Training, check_fields
+from .objective import Count, Objective, Range, Training, check_fields
 from .records import Completion, Demonstration, Kind, Preferences, Prompt
 
 Split = Literal["train", "judge", "eval"]
@@ -57,25 +57,48 @@ class Enumeration:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """A question whose answer is followed apart from the evaluation: did training change what it should, and only that?
+
+    `group` names the kind of question ("identity", "unrelated"), `answer` is the completion whose log-prob is followed.
+    """
+
+    group: str
+    prompt: Prompt
+    answer: Completion
+
+
+@dataclass(frozen=True)
 class Benchmark(ABC):
     """A frozen dataclass whose fields are sizes and budget, settable in a spec (`reviews:pairs=500`).
 
     `epochs` passes over the training preferences are the budget of every objective: all train on the same number of
     completions. `sft_epochs` and `reward_epochs` are the passes of the stages. During training `curve_points`
-    evaluations, evenly spaced, are made on the first `curve_prompts` prompts. A run sets `pretrained` where the user
-    names a model, for which other learning rates are right. Each method is deterministic: called
+    evaluations, evenly spaced, are made on the first `curve_prompts` prompts. Each method is deterministic: called
     twice it returns the same.
+
+    Two fields follow the options of a run, and no spec sets them: `pretrained` is true where the user names a model,
+    for which other learning rates are right, and `device` is where a benchmark runs a model of its own.
+
+    `on_policy` says whether `preferences` draws from the reference. `temperatures` are those besides 1 at which a run
+    samples where the user names none. `evaluation_fields` names the benchmark's own fields that only the evaluation
+    reads: changing one trains nothing again. `location_fields` names those that say where data or models lie: what
+    these hold must be in `fingerprint`, and moving them changes nothing.
     """
 
     question: ClassVar[str]
+    on_policy: ClassVar[bool] = True
+    temperatures: ClassVar[tuple[float, ...]] = ()
+    evaluation_fields: ClassVar[tuple[str, ...]] = ()
+    location_fields: ClassVar[tuple[str, ...]] = ()
 
     eval_prompts: Count = 256
     max_new_tokens: Count = 64
     epochs: Annotated[float, Range(0, low_open=True)] = 1.0
     sft_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
     reward_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
-    judge_share: Fraction = 0.2
-    pretrained: bool = False
+    pretrained: bool = field(default=False, metadata={"option": "--model"})
+    device: str = field(default="cpu", metadata={"option": "--device"})
     curve_points: Annotated[int, Range(0)] = 4
     curve_prompts: Count = 64
 
@@ -133,6 +156,15 @@ class Benchmark(ABC):
         them. They may depend on which fields there are, never on whose they are."""
         return {}
 
+    def probes(self) -> Sequence[Probe]:
+        """Questions whose answers are followed apart from the evaluation; none of their prompts is trained on."""
+        return ()
+
+    def probe_scores(self, probe: Probe, completion: Completion) -> Mapping[str, float]:
+        """What an answer to a probe is worth, 0 to 1 each, by names that are the same for all probes of a group
+        (`{"new": 1.0, "old": 0.0}`)."""
+        return {}
+
     def lm_eval_tasks(self, folder: Path) -> Path | None:
         """Write the benchmark's own tasks of lm-eval (YAML and data, the same each time) into `folder`, and return it;
         None where it has none."""
@@ -144,4 +176,4 @@ class Benchmark(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of everything the data depend on besides the fields (files, source code)."""
+        """A hash of everything the data depend on besides the fields: code, and what lies at `location_fields`."""

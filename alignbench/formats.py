@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .errors import InputError
@@ -87,7 +88,22 @@ def _pair(row: dict[str, Any], line: int, prompted: bool) -> Pair:
         raise UnusableError("rejected", "its prompt is not that of chosen")
     if chosen == rejected:
         raise UnusableError("rejected", "equal to chosen")
-    return Pair(prompt, chosen, rejected, line=line)
+    ended = row.get("ended")
+    if isinstance(ended, dict):  # as `alignbench pairs` writes it
+        chosen = replace(chosen, ended=ended.get("chosen") is not False)
+        rejected = replace(rejected, ended=ended.get("rejected") is not False)
+    return Pair(prompt, chosen, rejected, line=line, scores=_scores(row))
+
+
+def _scores(row: dict[str, Any]) -> tuple[float, float] | None:
+    """`score_chosen` and `score_rejected`, the fields of UltraFeedback's pairs and of `alignbench pairs`; None where
+    they are not two finite numbers, because nothing is trained on them."""
+    scores = [
+        float(x)
+        for x in (row.get("score_chosen"), row.get("score_rejected"))
+        if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < math.inf
+    ]
+    return (scores[0], scores[1]) if len(scores) == 2 else None
 
 
 def _labelled(row: dict[str, Any], line: int) -> LabelledCompletion:
@@ -98,7 +114,7 @@ def _labelled(row: dict[str, Any], line: int) -> LabelledCompletion:
     known = LABELS.get(label.strip().lower()) if isinstance(label, str) else bool(label) if label in (0, 1) else None
     if known is None:
         raise UnusableError("label", f"{shown(json.dumps(label, default=str), 30)} is neither true nor false")
-    return LabelledCompletion(prompt, completion, known, line)
+    return LabelledCompletion(prompt, replace(completion, ended=row.get("ended") is not False), known, line)
 
 
 def _ranking(

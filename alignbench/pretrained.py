@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .errors import InputError
+from .hub import asked_once, offline
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model", "spiece.model")
 ADAPTER = "adapter_config.json"
@@ -53,7 +54,8 @@ def load_config(source: str | Path) -> Any:
     base = adapter_base(source) or source
     _check_folder(base, "config.json")
     try:
-        return AutoConfig.from_pretrained(str(base), trust_remote_code=False)
+        with asked_once(str(base)):
+            return AutoConfig.from_pretrained(str(base), trust_remote_code=False)
     except Exception as error:
         raise InputError(f"model {base}: its configuration cannot be read{_hint(base)}: {_short(error)}") from error
 
@@ -85,7 +87,8 @@ def load_tokenizer(source: str | Path) -> Any:
             return load_tokenizer(base)
         raise InputError(f"model {source}: the folder has no tokenizer; save it there with tokenizer.save_pretrained.")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+        with asked_once(str(source)):
+            tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises a bare Exception
         raise InputError(f"model {source}: its tokenizer cannot be loaded{_hint(source)}: {_short(error)}") from error
     if tokenizer.eos_token_id is None and not tokenizer.init_kwargs.get("fixed_length"):
@@ -165,14 +168,15 @@ def _load(kind: Any, source: str | Path) -> Any:
             f"save it again with model.save_pretrained."
         )
     try:
-        model, info = kind.from_pretrained(
-            str(source),
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
-        )
+        with asked_once(str(source)):
+            model, info = kind.from_pretrained(
+                str(source),
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+            )
     except SafetensorError as error:
         raise InputError(
             f"model {source}: its weights are damaged or cut off, get them again: {_short(error)}"
@@ -202,7 +206,10 @@ def _looks_local(source: str | Path) -> bool:
 
 
 def _hint(source: str | Path) -> str:
-    return "" if _looks_local(source) else " (it is neither a local folder nor to be had from the hub)"
+    if _looks_local(source):
+        return ""
+    why = "the hub cannot be reached and its cache lacks it" if offline() else "the hub does not give it"
+    return f" (it is no local folder, and {why}: give a folder, or check the name and the network)"
 
 
 def _short(error: Exception, most: int = 160) -> str:

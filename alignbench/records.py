@@ -37,7 +37,8 @@ class Pair:
     """A preference `(x, y_chosen, y_rejected)`.
 
     `votes` holds one boolean an annotator, True where that annotator preferred `chosen`; empty when only the final
-    label is known. `line` is the record's line in the user's file.
+    label is known. `line` is the record's line in the user's file. `scores` are what a reward model or a judge gave
+    chosen and rejected when the pair was made, where the data say so.
     """
 
     prompt: Prompt
@@ -45,6 +46,7 @@ class Pair:
     rejected: Completion
     votes: tuple[bool, ...] = ()
     line: int | None = None
+    scores: tuple[float, float] | None = None
 
     @property
     def completions(self) -> tuple[Completion, ...]:

@@ -45,20 +45,23 @@ class Files(Benchmark):
 
     The prompts are dealt out by a hash: `judge_share` of them to the model that judges, `eval_share` to the evaluation
     and the rest to training, unless `eval_data` brings evaluation data of its own. `split` and `eval_split` name a
-    split of a folder or hub data set. `pretrained` chooses learning rates for a model that was trained before, instead
-    of those for the small model from scratch whose shape is given by `vocabulary`, `layers`, `width` and `context`.
+    split of a folder or hub data set. Without a model that the user names a small one is made from scratch, whose shape
+    is given by `vocabulary`, `layers`, `width` and `context`, and which has learning rates of its own.
 
     Raises:
         InputError: on first use of the data, where they cannot be read or share prompts with `eval_data`.
     """
 
     question: ClassVar[str] = "Which reply is the better one: more helpful, honest and harmless?"
+    on_policy: ClassVar[bool] = False
+    location_fields: ClassVar[tuple[str, ...]] = ("data", "eval_data")
 
     data: str = ""
     eval_data: str = ""
     split: str = ""
     eval_split: str = ""
     eval_share: Fraction = 0.1
+    judge_share: Fraction = 0.2
     # Nine of ten replies of the harmless-base set are shorter, in tokens of the small model.
     max_new_tokens: Count = 128
     # From scratch a model needs passes; one that knows the language already needs one (`sft_epochs=1`).

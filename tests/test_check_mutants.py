@@ -144,7 +144,6 @@ PPO = [
     mutant("ppo", "the values are not clipped", ("torch.maximum((values - batch.returns) ** 2, (near - batch.returns) ** 2)", "(values - batch.returns) ** 2")),
     mutant("ppo", "values are not learned", ("* self._value_loss(batch)\n", "* self._value_loss(batch).detach()\n")),
     mutant("ppo", "GAE runs through the padding", ("torch.where(mask[:, t], delta + self.gamma * self.lam * running, 0.0)", "delta + 1.0 + self.gamma * self.lam * running")),
-    mutant("ppo", "the rollout is not scored by the reference", ("samples.logps - samples.ref_logps", "samples.logps - samples.logps")),
 ]  # fmt: skip
 
 MUTANTS = [*PPO, *DPO, *IPO, *KTO, *ORPO, *SIMPO, *RLOO, *GRPO]

@@ -6,11 +6,13 @@ import random
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from alignbench.data import Skipped, read_records
 from alignbench.errors import InputError
+from alignbench.hub import asked_once, offline
 from alignbench.records import Completion, Pair, Prompt
 from tests.preference_files import GOOD, Row, lines, read, save_parquet
 
@@ -123,6 +125,32 @@ def test_a_hub_id_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         InputError, match=r"^nobody/nothing is no file or folder here, and the hub gave no such data set"
     ):
         read_records("nobody/nothing")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within `asked_once` the libraries are in their own offline mode, after it as they were; a folder asks nobody."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    asked: list[str] = []
+
+    def nobody(*_: object, **__: object) -> None:
+        asked.append("head")
+        raise OSError
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: SimpleNamespace(head=nobody))
+    offline.cache_clear()
+    try:
+        with asked_once(str(Path(__file__).parent)):
+            assert not constants.HF_HUB_OFFLINE and not asked
+        for _ in range(2):
+            with asked_once("nobody/nothing"):
+                assert constants.HF_HUB_OFFLINE and config.HF_HUB_OFFLINE
+        assert not constants.HF_HUB_OFFLINE and not config.HF_HUB_OFFLINE and asked == ["head"]
+    finally:
+        offline.cache_clear()
 
 
 # --- bad files ---

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from alignbench.data import Skipped, describe_skipped, read_records
 from alignbench.records import Completion, LabelledCompletion, Pair, Prompt
+from alignbench.results import canonical
+from alignbench.run.rows import as_row, from_rows
 from tests.preference_files import GOOD, Row, read, save_parquet
 
 USER = {"role": "user", "content": "Hi"}
@@ -158,3 +161,34 @@ def test_skipped_records_in_one_phrase() -> None:
     )
     assert describe_skipped(skipped, 10, limit=1) == "skipped 3 of 10 records: line 3 (chosen: null), 2 more"
     assert describe_skipped([], 10) == "skipped 0 of 10 records"
+
+
+CUT: dict[str, tuple[Row, tuple[bool, ...]]] = {
+    "a pair": (GOOD | {"ended": {"chosen": False, "rejected": True}}, (False, True)),
+    "one side": (GOOD | {"ended": {"rejected": False}}, (True, False)),
+    "a field of another meaning": (GOOD | {"ended": "2020"}, (True, True)),
+    "a label": ({"prompt": "a", "completion": "b", "label": True, "ended": False}, (False,)),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_what_was_cut_off_has_no_end(tmp_path: Path, name: str) -> None:
+    row, ended = CUT[name]
+    found = read(tmp_path, row)
+    assert tuple(y.ended for y in found.records[0].completions) == ended
+    whole = read(tmp_path, {key: value for key, value in row.items() if key != "ended"})
+    assert (found.fingerprint == whole.fingerprint) == all(ended)
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [((1, -2.5), (1.0, -2.5)), ((1, None), None), ((True, 0), None), ((1, float("nan")), None), ((1, "2"), None)],
+)
+def test_scores_of_a_pair_are_kept(
+    tmp_path: Path, scores: tuple[object, object], kept: tuple[float, float] | None
+) -> None:
+    found = read(tmp_path, GOOD | dict(zip(("score_chosen", "score_rejected"), scores, strict=True)))
+    (record,) = found.records
+    assert isinstance(record, Pair) and record.scores == kept
+    assert from_rows([json.loads(json.dumps(canonical(as_row(record))))]) == [record]
+    assert (found.fingerprint == read(tmp_path, GOOD).fingerprint) == (kept is None)

@@ -17,19 +17,30 @@ MAX_LINES = 300
 # A name is a module or a folder of alignbench; what is in a folder stands on the folder's floor.
 FLOORS = (
     {"errors", "completions", "batch", "exact", "records", "stats", "agreement", "results", "formats", "encoding"}
-    | {"pretrained", "attention", "fused", "decoding", "recompute", "allocator", "questions"},
+    | {
+        "pretrained",
+        "hub",
+        "visible",
+        "reading",
+        "attention",
+        "fused",
+        "decoding",
+        "recompute",
+        "allocator",
+        "questions",
+    },
     {"objective", "judge", "models", "data", "tokens", "reference", "spent", "answers", "matches"},
     {"benchmark", "families", "mismatched"},
-    {"logprobs", "sampling", "plugins"},
+    {"logprobs", "sampling", "plugins", "doctor"},
     {"engine", "judges", "adapters"},
     {"train", "evaluate"},
-    {"run", "report", "speed", "check"},
+    {"run", "report", "speed", "check", "makers"},
     {"agree"},
     {"cli"},
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-# The words that the whole of floor 0 is written in.
-SHARED = {"errors", "records", "completions"}
+# The words that the whole of floor 0 is written in, and the way to the hub.
+SHARED = {"errors", "records", "completions", "hub", "visible"}
 # `alignbench/__init__` offers floors 0 and 1 to plug-ins, and this module's `create` on first use.
 LAZY = "plugins"
 
@@ -112,13 +123,15 @@ def allowed(here: str, there: str, eager: bool) -> bool:
 
 
 def plugin_faults(root: Path, folder: str) -> Iterator[str]:
-    """Imports of a plug-in other than `alignbench`, torch, the standard library and its siblings."""
-    modules = {"data", "models"} if folder == "benchmarks" else set()
+    """Imports of a plug-in other than `alignbench`, torch, the standard library and its siblings; a benchmark may have
+    scikit-learn make its gold reward."""
+    modules = {"data", "models", "hub", "pretrained"} if folder == "benchmarks" else set()
     for path, package in sources(root, folder):
         for target, line, _, relative in imports(path, package):
             top = target.partition(".")[0]
             there = core_target(root, target)
-            known = top in sys.stdlib_module_names or top == "torch" or there == "" or there in modules
+            library = top in ("torch", "sklearn" if folder == "benchmarks" else "torch")
+            known = top in sys.stdlib_module_names or library or there == "" or there in modules
             # A sibling by its absolute name would be found in the repository only; one from above is no sibling.
             if not (top == folder if relative else known):
                 yield f"{path.relative_to(root)}:{line}: a file in {folder}/ may not import {target}"

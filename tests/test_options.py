@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from alignbench.cli.options import _threads
 from alignbench.results import read_json
 from tests.test_cli import TINY, call, refused
 
@@ -42,6 +43,7 @@ RUN = ("run", "--objectives", "dpo,kto", "--benchmark", TINY)
         (("--tune", "learning_rate=1/2", "--judge", "gold,replay:nowhere.jsonl"), "nowhere.jsonl"),
         (("--tune-prompts", "8"), "says how many prompts --tune chooses on"),
         (("--eval-data", "x.jsonl"), "give --data as well"),
+        (("--benchmark", "reviews:device=cuda"), "reviews: device follows --device: give that, and leave device out."),
         (("--judge-url", "http://127.0.0.1:1/v1"), "--judge-url: none of the judges asks a server"),
         (("--judge-price", "1/2"), "--judge-price: none of the judges asks a server"),
     ],
@@ -94,3 +96,11 @@ def test_fresh_keeps_the_answers_that_were_paid_for(tmp_path: Path, monkeypatch:
     answers.write_bytes(b"paid for")
     assert call(*RUN[:2], "dpo", *RUN[3:], *options, "--fresh", monkeypatch=monkeypatch) == 0
     assert answers.read_bytes() == b"paid for"
+
+
+def test_threads_are_those_that_the_user_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for asked, threads in (("3", 3), ("", 4), ("0", 4), ("many", 4)):
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+        assert _threads(2) == threads
+    assert _threads(16) == 1

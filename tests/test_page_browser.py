@@ -14,7 +14,7 @@ import pytest
 from alignbench.report import judging, page, write_report
 from alignbench.report.store import read_store
 from alignbench.report.tables import build
-from alignbench.report.text import plain
+from alignbench.visible import plain
 from tests.browser import Page, browser, find_browser
 from tests.hostile import TEXTS, hostile_store
 

@@ -217,6 +217,18 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
+def test_what_was_measured_in_training_on_other_prompts_is_left_out_and_said(tmp_path: Path) -> None:
+    folder = write_store(tmp_path, Synthetic(seeds=(0, 1), prompts=6, pairs=4))
+    before = summarise(folder)
+    run = read_json(folder / "run.json")
+    write_json(folder / "run.json", run | {"prompts": "others"})
+    after = summarise(folder)
+    for spec, points in after["frontier"].items():
+        assert points == [before["frontier"][spec][-1]] and len(before["frontier"][spec]) > 1
+    assert [each for each in after["warnings"] if "evaluated on other prompts" in each] and not before["warnings"]
+    assert after["rows"][0]["kl"] == before["rows"][0]["kl"]
+
+
 def test_runs_stand_side_by_side(tmp_path: Path) -> None:
     first = write_store(tmp_path / "a", Synthetic(seeds=(0, 1), prompts=6, pairs=4))
     second = write_store(tmp_path / "b", Synthetic(specs=("orpo",), gold=False, seeds=(0, 1), prompts=6, pairs=4))

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from rich.cells import cell_len
 
 from alignbench.report import judging, write_report
-from alignbench.report.text import csv_text, latex, markdown, number, p_value, plain, shorten
+from alignbench.report.text import csv_text, latex, markdown, number, p_value, shorten
+from alignbench.visible import plain
 from tests.synthetic import Synthetic
 from tests.synthetic_store import printed, summarise, without_style, write_store
 
@@ -128,12 +129,16 @@ def test_text_for_people() -> None:
     assert shorten("dpo:learning_rate=0.0001", 11) == "dpo:l….0001"
 
 
-@pytest.mark.parametrize("width", [160, 100, 80, 72])
-def test_the_terminal_table_fits(tmp_path: Path, width: int) -> None:
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Json:
     specs = (*EIGHT[:-1], "./a_folder/with_a_long_name/my_own_loss.py:learning_rate=0.00001:gamma=0.25")
     what = Synthetic(specs=specs, seeds=(0, 1), prompts=6, pairs=4, best_of=(4, 128), capability=True, run=TUNED)
-    summary = summarise(write_store(tmp_path, what))
-    lines = without_style(printed(summary, width)).splitlines()
+    return summarise(write_store(tmp_path_factory.mktemp("many"), what))
+
+
+@pytest.mark.parametrize("width", [160, 100, 80, 72])
+def test_the_terminal_table_fits(many: Json, width: int) -> None:
+    lines = without_style(printed(many, width)).splitlines()
     assert max(cell_len(line) for line in lines) <= width
     assert "…" not in "".join(lines)  # nothing was cut off
     assert "".join(line[:17].strip() for line in lines).count("dpo:beta=0.05") >= 1

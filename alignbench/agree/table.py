@@ -16,8 +16,9 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from ..report.text import brackets, csv_text, markdown, number, plain, signed
+from ..report.text import brackets, csv_text, markdown, number, signed
 from ..results import Json, write_text
+from ..visible import plain
 from .lines import heading, notes
 
 WIDE = 110  # columns from which value and interval stand side by side

@@ -11,9 +11,11 @@ from ..allocator import keep_freed_memory
 from ..errors import AlignbenchError, InputError
 from .agree import agree
 from .check import check
+from .data import data
 from .ending import fail
 from .judge import judge
 from .new import new
+from .pairs import pairs
 from .plugins import list_plugins
 from .report import report
 from .run import run
@@ -27,7 +29,7 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "judge": judge, "agree": agree, "report": report, "check": check, "new": new, "list": list_plugins,
-    "speed": speed,
+    "speed": speed, "data": data, "pairs": pairs,
 }  # fmt: skip
 for name, command in COMMANDS.items():
     app.command(name)(command)

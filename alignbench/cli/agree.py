@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from ..results import slug
+from ..visible import plain
 from .ending import fail
 from .options import default_device, price_of
 
@@ -95,8 +96,6 @@ class Bar:
             self._bar.stop()
 
     def show(self, judge: str, fraction: float, text: str) -> None:
-        from ..report.text import plain  # not above: it brings the plots with it
-
         line = plain(f"{judge}: {text}" if judge else text)
         if self._console.is_terminal:
             self._bar.update(self._task, completed=fraction, description=line)

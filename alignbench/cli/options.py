@@ -26,6 +26,7 @@ class Options:
     benchmark: str
     data: str
     eval_data: str
+    source: str
     model: str
     sft: bool
     reference: str
@@ -65,7 +66,9 @@ def config_of(options: Options) -> Any:
     values = {f.name: getattr(chosen.plugin, f.name) for f in fields(chosen.plugin) if f.init}
     values |= {"data": options.data} if options.data else {}
     values |= {"eval_data": options.eval_data} if options.eval_data else {}
-    values["pretrained"] = bool(options.model)
+    values |= _source(options.source, chosen)
+    used = options.device or default_device()
+    values |= {"pretrained": bool(options.model), "device": used}
     plugin = find("benchmark", chosen.name)(**values)
     specs = parse_objectives(options.objectives, plugin.defaults)
     if options.tune_prompts and not options.tune:
@@ -73,7 +76,6 @@ def config_of(options: Options) -> Any:
     if options.sft and not options.model:
         raise InputError("--sft fine-tunes the model that --model names: give --model, or leave --sft out.")
     judges = parse_judges(options.judge) if options.judge else default_judges(plugin)
-    used = options.device or default_device()
     workers = options.jobs or (1 if options.model or used != "cpu" else os.cpu_count() or 1)
     config = Config(
         objectives=tuple(spec.text for spec in specs),
@@ -92,14 +94,14 @@ def config_of(options: Options) -> Any:
         judge_concurrency=options.judge_concurrency,
         judge_price=price_of(options.judge_price),
         against=_against(options.against),
-        temperatures=_temperatures(options.temperatures),
+        temperatures=_temperatures(options.temperatures) if options.temperatures else plugin.temperatures,
         best_of=_best_of(options.best_of),
         lm_eval=tuple(_items(options.lm_eval, "--lm-eval")),
         tune=options.tune,
         held_back=_held_back(options, plugin),
         budget=options.budget,
         jobs=workers,
-        threads=max(1, (os.cpu_count() or 1) // workers),
+        threads=_threads(workers),
         device=used,
         max_tokens=options.max_tokens,
         lora=str(LoRA.parse(options.lora)) if options.lora else "",
@@ -110,6 +112,14 @@ def config_of(options: Options) -> Any:
     config.budget_for(1)
     check_server(judges, options.judge_url, options.judge_price)
     return config
+
+
+def _source(source: str, benchmark: Any) -> dict[str, str]:
+    """The field of a benchmark that says where its data are."""
+    if source and "source" not in {field.name for field in fields(benchmark.plugin) if field.init}:
+        instead = "name your data by --data alone" if benchmark.name == DATA_BENCHMARK else "leave it out"
+        raise InputError(f"--source: the benchmark {benchmark.name} has no data set of its own to look for; {instead}.")
+    return {"source": source} if source else {}
 
 
 def _held_back(options: Options, benchmark: Any) -> int:
@@ -145,6 +155,12 @@ def default_judges(plugin: Any) -> list[tuple[str, str]]:
     judges += [("reward", "")] if plugin.kind != "labels" else []
     judges += [("lm", "")] if plugin.stages().judge_lessons is not None else []
     return judges
+
+
+def _threads(workers: int) -> int:
+    """Threads of each job: what the user's OMP_NUM_THREADS says, else a fair share of the cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 1) // workers)
 
 
 def default_device() -> str:

@@ -17,6 +17,7 @@ def run(
     benchmark: Annotated[str, typer.Option(help="A benchmark spec, reviews:pairs=500 say.")] = "",
     data: Annotated[str, typer.Option(help="Your preference data: a file, a data set folder or a hub id.")] = "",
     eval_data: Annotated[str, typer.Option(help="Held-out data; else a part of --data, by prompt.")] = "",
+    source: Annotated[str, typer.Option(help="Where the benchmark's own data are: a folder or another hub id.")] = "",
     model: Annotated[str, typer.Option(help="A model folder or hub id; else a small model from scratch.")] = "",
     sft: Annotated[bool, typer.Option("--sft", help="Fine-tune --model on the chosen completions first.")] = False,
     reference: Annotated[str, typer.Option(help="Another reference than the starting model.")] = "",

@@ -16,8 +16,9 @@ TRAINING_FIELDS = tuple(f.name for f in fields(Training))
 
 
 def settable(cls: type[Any]) -> dict[str, Field[Any]]:
-    """The fields of a dataclass that a spec may set, by name, in the order of declaration."""
-    return {f.name: f for f in fields(cls) if f.init}
+    """The fields of a dataclass that a spec may set, by name, in the order of declaration; not those that follow an
+    option of the command line (`metadata={"option": "--device"}`)."""
+    return {f.name: f for f in fields(cls) if f.init and "option" not in f.metadata}
 
 
 def default(f: Field[Any]) -> Any:

@@ -167,6 +167,7 @@ def _given(cls: type[Any], kind: Created, name: str, parts: list[str]) -> dict[s
     """The values of each field that is given, several where it is swept."""
     declared = hints(cls)
     allowed = {key: declared[key] for key in settable(cls)} | (hints(Training) if kind == "objective" else {})
+    options = {f.name: f.metadata["option"] for f in fields(cls) if "option" in f.metadata}
     offer = ", ".join(shown_fields(cls)) or "none of its own"
     if kind == "objective":
         offer += f"; for training, with the benchmark's defaults: {', '.join(TRAINING_FIELDS)}"
@@ -175,6 +176,8 @@ def _given(cls: type[Any], kind: Created, name: str, parts: list[str]) -> dict[s
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise InputError(f"{name}: {part!r} must be written as field=value (fields: {offer}).")
+        if key in options:
+            raise InputError(f"{name}: {key} follows {options[key]}: give that, and leave {key} out.")
         if key not in allowed:
             raise InputError(f"{name} has no field {key!r}{did_you_mean(key, allowed)} (fields: {offer}).")
         if key in given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..results import Json
+from .data_words import note
 from .judge_notes import estimate
 from .marks import mark_lines
 from .statements import listed, seeds_said
@@ -89,6 +90,8 @@ def notes(summary: Json) -> list[str]:
     lines += _fewer_seeds(summary)
     if any(row["kl"]["bound"] for row in summary["baselines"]):
         lines.append("best-of-n: the best of n samples by the reward model; its KL is an upper bound, not measured")
+    if said := note(summary.get("doctor")):
+        lines.append(said)
     return lines + [f"warning: {warning}" for warning in summary["warnings"]]
 
 

@@ -12,6 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..results import Json
+from ..visible import plain
+from .data_page import PLOTS as DATA
+from .data_page import data_part
 from .exact_page import PLOTS as EXACT
 from .exact_page import exact_part
 from .marks import mark_lines
@@ -19,18 +22,24 @@ from .page_glossary import explained
 from .page_grids import build_grids, left_open
 from .page_plots import read_figure
 from .page_samples import examples
+from .probes_page import PLOTS as PROBES
+from .probes_page import probes_part
+from .probes_samples import examples as probe_examples
 from .tables import Table
-from .text import count, duration, number, plain
+from .text import count, duration, number
 
-__all__ = ["examples", "write_page"]
+__all__ = ["examples", "probe_examples", "write_page"]
 
 AS_GRIDS = ("verdict", "differences", "head to head", "judges", "capability", "tuning")  # sections, by their headings
 LONG = 16  # characters: no longer word of our own heads a column
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_page(summary: Json, table: Table, plots: Sequence[Path], shown: Json) -> str:
-    """The page; every string is shown as text, whatever it holds. `shown` are the samples, from `examples`."""
+def write_page(summary: Json, table: Table, plots: Sequence[Path], shown: Json, answers: Json | None = None) -> str:
+    """The page; every string is shown as text, whatever it holds.
+
+    `shown` are the samples, from `examples`, and `answers` those to probes, from `probe_examples`.
+    """
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     figures = [read_figure(path, summary) for path in plots]
     page = environment().get_template("report.html").render(
@@ -40,7 +49,11 @@ def write_page(summary: Json, table: Table, plots: Sequence[Path], shown: Json) 
         left_open=left_open(summary),
         exact=exact_part(summary),
         exact_figures=[figure for figure in figures if figure.name in EXACT],
-        figures=[figure for figure in figures if figure.name not in EXACT],
+        data=data_part(summary),
+        data_figures=[figure for figure in figures if figure.name in DATA],
+        figures=[figure for figure in figures if figure.name not in EXACT | DATA | PROBES],
+        probes=probes_part(summary, answers),
+        probe_figures=[figure for figure in figures if figure.name in PROBES],
         samples=shown,
         glossary=explained(table.columns),
         marks=mark_lines(summary),

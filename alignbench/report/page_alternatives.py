@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..results import Json
-from . import exact_page
+from . import data_page, exact_page, probes_page
 from .text import brackets, duration, lower, number, signed
 from .tuning import by_spec, setting
 
@@ -16,6 +16,10 @@ def describe(name: str, summary: Json) -> str:
     """`dpo: KL 2.10 [1.90, 2.30], reward ...; kto: ...`; the specs alone where a plot is more than a few figures."""
     if name in exact_page.PLOTS:
         return exact_page.describe(name, summary)
+    if name in data_page.PLOTS:
+        return data_page.describe(name, summary)
+    if name in probes_page.PLOTS:
+        return probes_page.describe(name, summary)
     said = _PLOTS[name](summary) if name in _PLOTS else {}
     found = [f"{who}: {what}" for who, what in said.items() if what]
     return "; ".join(found or [row["spec"] for row in summary["rows"]])

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..results import Json
+from .data_page import PLOTS as DATA
 from .exact_page import PLOTS as EXACT
 from .page_alternatives import describe
+from .probes_page import PLOTS as PROBES
 
 WIDE = 1150  # pixels: wider ones take the whole width of the page
 
@@ -84,7 +86,7 @@ def read_figure(path: Path, summary: Json) -> Figure:
     """The plot `path` with its words. The same plot has the same words, whatever its picture."""
     image = path.read_bytes()
     width, height = struct.unpack(">II", image[16:24])  # of the IHDR chunk, always the first
-    title, caption = (TEXTS | EXACT)[path.stem]
+    title, caption = (TEXTS | EXACT | DATA | PROBES)[path.stem]
     alt = f"Plot: {title}. {describe(path.stem, summary)}."
     data = base64.b64encode(image).decode("ascii")
     return Figure(path.stem, title, caption, alt, data, width, height)

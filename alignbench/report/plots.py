@@ -11,10 +11,12 @@ from matplotlib.lines import Line2D
 
 from ..results import Json
 from .curves import training
+from .data_plots import write_data_plots
 from .dots import agreement, capability, costs, lengths, win_rates
 from .exact_plots import frontier as exact_frontier
 from .exact_share import shares as exact_shares
 from .heat import head_to_head
+from .probes_plots import change as probes_change
 from .store import Store
 from .style import GREY, Look, caption, error_bars, figure, label, legend, looks
 from .sweeps import temperatures, tuning
@@ -37,6 +39,7 @@ def write_plots(store: Store, summary: Json, folder: Path) -> list[Path]:
     drawn = [
         exact_frontier(summary, folder / "exact_frontier.png"),
         exact_shares(summary, folder / "exact_share.png"),
+        probes_change(summary, folder / "probes_change.png"),
         frontier([summary], folder / "frontier.png"),
         win_rates(summary, folder / "win_rates.png"),
         head_to_head(summary, folder / "head_to_head.png"),
@@ -48,6 +51,7 @@ def write_plots(store: Store, summary: Json, folder: Path) -> list[Path]:
         capability(summary, folder / "capability.png"),
         tuning(summary, folder / "tuning.png"),
         costs(summary, folder / "cost.png"),
+        *write_data_plots(store.doctor, folder),
     ]
     return [path for path in drawn if path is not None]
 

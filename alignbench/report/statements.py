@@ -23,10 +23,13 @@ class Statement:
     p: str = ""
 
 
-def of_pairs(order: Sequence[str], won: Mapping[str, Sequence[str]], p: P) -> list[Statement]:
+def of_pairs(
+    order: Sequence[str], won: Mapping[str, Sequence[str]], p: P, verbs: tuple[str, str] = ("beats", "beat")
+) -> list[Statement]:
     """What is known of the pairs in `p`: `won[a]` are those that `a` beats, `order` is by win rate, the best first.
 
-    Every pair of `p` is in exactly one statement, or counted in the last ones where there would be too many.
+    Every pair of `p` is in exactly one statement, or counted in the last ones where there would be too many. `verbs`
+    say in singular and plural what it is to beat another where that is no contest.
     """
     groups = _groups(order, won)
     left = [pair for pair in combinations(order, 2) if _open(pair, won, p)]
@@ -39,7 +42,7 @@ def of_pairs(order: Sequence[str], won: Mapping[str, Sequence[str]], p: P) -> li
             who = everyone(len(subjects))
         else:
             who = listed(subjects)
-        verb = "beats" if len(subjects) == 1 else "beat"
+        verb = verbs[len(subjects) > 1]
         pairs = [(a, b) for a in subjects for b in objects]
         said.append(Statement(f"{who} {verb} {listed(objects)}", at_most(_of(pairs, p))))
     more = sum(len(a) * len(b) for a, b in groups[MOST:])

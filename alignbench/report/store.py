@@ -25,6 +25,8 @@ class SeedRecord:
     """One cell: `status` is "done", "failed" or "missing", and `reason` says why it is not done.
 
     `matches` are the judges' verdicts on its samples of temperature 1, by judge and by what they were held against.
+    `curve` holds what was measured while it trained, on the prompts that the run evaluates on now; of a cell trained
+    when these were others it is empty, and `other_prompts` true.
     """
 
     seed: int
@@ -36,6 +38,7 @@ class SeedRecord:
     curve: list[Json]
     evaluation: Json | None
     matches: dict[tuple[str, str], Match] = field(default_factory=dict)
+    other_prompts: bool = False
 
     def values(self, name: str) -> list[float] | None:
         """A measured quantity of every evaluation prompt, `[P]`, or None where it was not measured."""
@@ -97,6 +100,7 @@ class Store:
     run: Json
     cells: tuple[CellRecord, ...]
     held_out: Json | None
+    doctor: Json | None = None  # what was found in the training data; an earlier version did not look
 
     @property
     def seeds(self) -> list[int]:
@@ -171,7 +175,7 @@ def read_store(folder: Path) -> Store:
     for seed in range(len(run["seeds"])):
         _check_consumed(cells, seed)
     _check_prompts(cells)
-    return Store(folder, run, cells, _read_held_out(unread))
+    return Store(folder, run, cells, _read_held_out(unread), _read_doctor(unread))
 
 
 def _read_held_out(store: Store) -> Json | None:
@@ -184,6 +188,17 @@ def _read_held_out(store: Store) -> Json | None:
         judge: [[v.forward, v.swapped, v.margin] for v in match.verdicts] for judge, match in found.items() if match
     }
     return {**read_json(store.folder / file), "verdicts": verdicts}
+
+
+def _read_doctor(store: Store) -> Json | None:
+    """The examination of the training data; None where there was none, or its stage failed."""
+    file = store.run.get("doctor")
+    path = store.folder / (file or "")
+    if not file or not path.exists():
+        return None
+    found = read_json(path)
+    _check_schema(found, path)
+    return found
 
 
 def _folders(store: Store) -> list[tuple[str, str]]:
@@ -210,7 +225,8 @@ def _read_seed(store: Store, entry: Json, seed: int) -> SeedRecord:
     train = read_json(folder / "train.json")
     _check_schema(train, folder / "train.json")
     rows = read_jsonl(folder / "metrics.jsonl")
-    steps, curve = [row for row in rows if "evaluation" not in row], [row for row in rows if "evaluation" in row]
+    steps, measured = [row for row in rows if "evaluation" not in row], [row for row in rows if "evaluation" in row]
+    curve = [row for row in measured if row.get("prompts") == store.run.get("prompts")]
     if train["status"] != "done":
         reason = str(train.get("reason") or "no reason was recorded")
         return SeedRecord(seed, folder, "failed", reason, train, steps, curve, None)
@@ -224,7 +240,7 @@ def _read_seed(store: Store, entry: Json, seed: int) -> SeedRecord:
         for against in (REFERENCE, CHOSEN):
             found = store.match(judge, entry["spec"], against, seed)
             matches |= {(judge, against): found} if found is not None else {}
-    return SeedRecord(seed, folder, "done", None, train, steps, curve, evaluation, matches)
+    return SeedRecord(seed, folder, "done", None, train, steps, curve, evaluation, matches, len(curve) < len(measured))
 
 
 def _why_not_evaluated(folder: Path) -> str:

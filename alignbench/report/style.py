@@ -22,7 +22,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from .text import plain, shorten
+from ..visible import plain
+from .text import shorten
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B59F00")
 """Okabe and Ito's eight; their yellow (#F0E442) is darkened, since a line of it cannot be seen on white."""

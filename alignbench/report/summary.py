@@ -11,6 +11,7 @@ from .capability import change, read_capability, reference_capability
 from .comparisons import comparisons, interquartile_mean, over_reference
 from .contests import Contests
 from .cost import cost
+from .data_words import summarised
 from .exact import exact_figures
 from .exact_words import words
 from .frontiers import areas, curve, reward_at_kl
@@ -19,6 +20,8 @@ from .head_to_head import head_to_head
 from .judging import estimate, human_gold, human_human, row_ratings
 from .length_control import length_controlled
 from .measures import metric, of_cell, quantiles
+from .probes import probe_figures
+from .probes_words import words as probe_words
 from .statements import seeds_said
 from .store import REFERENCE, CellRecord, Store
 from .temperatures import temperatures
@@ -63,7 +66,7 @@ def build_summary(store: Store) -> Json:
         "schema": SCHEMA,
         **{key: run.get(key) for key in TAKEN},
         "stages": run.get("stages", []),
-        "warnings": run.get("warnings", []),
+        "warnings": [*run.get("warnings", []), *_curves_left_out(store)],
         "seeds": store.seeds,
         "rows": rows,
         "baselines": baselines(contests, reference),
@@ -83,7 +86,22 @@ def build_summary(store: Store) -> Json:
     exact = exact_figures(store)
     if exact is not None:  # other runs have no such field
         summary["exact"] = exact | words(exact)
+    probes = probe_figures(store)
+    if probes is not None:
+        summary["probes"] = probes | probe_words(probes)
+    if store.doctor is not None:
+        summary["doctor"] = summarised(store.doctor)
     return summary | {"verdict": verdict(summary, over)}
+
+
+def _curves_left_out(store: Store) -> list[str]:
+    """One sentence where cells were trained while the run evaluated on other prompts."""
+    specs = [cell.spec for cell in store.cells if any(record.other_prompts for record in cell.seeds)]
+    said = (
+        f"{', '.join(specs)}: trained while the run evaluated on other prompts, so what was measured on those in the "
+        "course of training is left out"
+    )
+    return [said] if specs else []
 
 
 def _won(compared: list[Json]) -> list[tuple[str, str]]:

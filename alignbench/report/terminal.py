@@ -12,9 +12,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ..results import Json
-from . import exact_growth, exact_tables
+from ..visible import plain
+from . import exact_growth, exact_tables, probes_growth, probes_tables
 from .tables import Table, build
-from .text import plain, shorten
+from .text import shorten
 
 WIDTH = 100
 SPEC = 16  # columns that specs have at least
@@ -30,10 +31,16 @@ def print_table(summary: Json, console: Console) -> None:
     runs = summary.get("runs") or [summary]
     if "exact_growth" in summary:
         _print(exact_growth.build(summary["exact_growth"]), console)
+    if "probes_growth" in summary:
+        _print(probes_growth.build(summary["probes_growth"]), console)
     if any("exact" in run for run in runs):  # what is exact comes first
         _print(exact_tables.brief(exact_tables.build(runs)), console)
         console.print(Text("on samples", style="bold"))
     _print(build(runs), console)
+    if any("probes" in run for run in runs):
+        for heading, table in probes_tables.brief(probes_tables.build(runs)):
+            console.print(Text(plain(heading), style="bold"))
+            _print(table, console)
 
 
 def _print(table: Table, console: Console) -> None:

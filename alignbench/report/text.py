@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-import unicodedata
+
+from ..visible import plain
 
 _MARKDOWN = {character: "\\" + character for character in "\\`*_[]#|~$!"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _LATEX = {character: "\\" + character for character in "{}$&#%_"} | {
@@ -20,20 +21,6 @@ _LATEX = {character: "\\" + character for character in "{}$&#%_"} | {
     "]": "{]}",
 }
 LOWER = ", lower is better"
-
-
-def plain(text: object) -> str:
-    """`text` on one line; control, direction and unpaired surrogate characters become visible escapes (`\\x1b`).
-
-    A terminal escape sequence or a right-to-left override in a spec or a completion must not reach a reader.
-    """
-    shown = (" " if character in "\n\r\t" else character for character in str(text))
-    return "".join(
-        character.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else character
-        for character in shown
-    )
 
 
 def shorten(text: object, width: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError, TrainingError
@@ -12,6 +13,7 @@ from ..results import canonical, read_json, write_json
 from .checks import check_models, check_needs
 from .config import Config, Event
 from .describe import describe, layout
+from .doctor import findings
 from .jobs import done
 from .judging import ANSWERS
 from .lock import locked
@@ -63,12 +65,22 @@ def run(config: Config, show: Callable[[Event], None], begin: Begin, fresh: bool
             check_models(world)
         begin(jobs, finished, world.benchmark.remarks())
         write_json(config.folder / "identity.json", world.identity)
-        failed = run_jobs(config, jobs, finished, show)
+        failed = run_jobs(config, jobs, finished, _with_findings(world, show))
         if not world.stage("data").exists():
             first, reason = next(iter(failed.items()))
             raise TrainingError(f"nothing could be trained, the stage {first.label} failed: {reason}")
         write_json(config.folder / "run.json", describe(world, config))
     return trials_failed | {job.label: reason for job, reason in failed.items()}
+
+
+def _with_findings(world: World, show: Callable[[Event], None]) -> Callable[[Event], None]:
+    """`show`, which is also told what there is to look at in the data, when their examination is over."""
+
+    def shown(event: Event) -> None:
+        over = event.job == "doctor" and event.fraction >= 1 and world.stage("doctor").exists()
+        show(replace(event, remarks=tuple(findings(world))) if over else event)
+
+    return shown
 
 
 def _empty(folder: Path) -> None:

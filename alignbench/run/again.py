@@ -105,7 +105,7 @@ def _own(run: Json) -> list[str]:
 def _context(folder: Path, run: Json, server: Server, device: str) -> JudgeContext:
     models = {need: folder / path for need, path in run["judge_models"].items() if (folder / path).exists()}
     return JudgeContext(
-        gold=_gold(run),
+        gold=_gold(run, device),
         models=models,
         device=device,
         url=server.url,
@@ -116,10 +116,10 @@ def _context(folder: Path, run: Json, server: Server, device: str) -> JudgeConte
     )
 
 
-def _gold(run: Json) -> Callable[[Sequence[Prompt], Sequence[Completion]], list[float] | None]:
+def _gold(run: Json, device: str) -> Callable[[Sequence[Prompt], Sequence[Completion]], list[float] | None]:
     def gold(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float] | None:
         cls = find("benchmark", run["benchmark"])
-        benchmark = cls(**dict(run["config"]["benchmark_fields"]))
+        benchmark = cls(**{**dict(run["config"]["benchmark_fields"]), "device": device})
         if benchmark.fingerprint() != run["gold"]:
             raise InputError("judge gold: the benchmark's data or code have changed since the run; run it again.")
         found: list[float] | None = benchmark.gold(prompts, completions)

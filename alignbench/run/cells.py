@@ -23,7 +23,7 @@ from ..reference import Reference
 from ..results import Json, derive, read_json, read_jsonl, whole_folder, write_json, write_jsonl, write_text
 from ..sampling import sample
 from ..train import Step, train
-from . import exact
+from . import exact, probes
 from .samples import reward_of, sample_rows, texts
 from .stages import Report
 from .world import World
@@ -48,7 +48,9 @@ def evaluated(world: World, folder: Path) -> bool:
     """Whether a cell's samples are drawn at every temperature, and measured."""
     drawn = all((folder / world.samples_name(t)).exists() for t in (1.0, *world.config.temperatures))
     summed = world.enumeration is None or (folder / exact.name_of(world)).exists()
-    return drawn and summed and (folder / "evaluations" / f"{world.samples_key}.json").exists()
+    if not (drawn and summed) or probes.missing(world, folder):
+        return False
+    return (folder / "evaluations" / f"{world.samples_key}.json").exists()
 
 
 def cell(world: World, spec: Spec, seed: int, report: Report) -> str | None:
@@ -64,6 +66,8 @@ def cell(world: World, spec: Spec, seed: int, report: Report) -> str | None:
         if not evaluated(world, folder):
             if world.enumeration is not None:
                 exact.evaluate_cell(world, spec, folder, seed)
+            if probes.missing(world, folder):
+                probes.evaluate_cell(world, folder, seed)
             evaluate_cell(world, folder, seed, report)
     except InputError:
         raise
@@ -176,7 +180,7 @@ def _curve_point(world: World, model: LanguageModel, seed: int, step: int, compl
     shown: Json = measured.means()
     if world.enumeration is not None:
         shown["exact"] = exact.evaluate(world, model)
-    return {"step": step, "completions": completions, "evaluation": shown}
+    return {"step": step, "completions": completions, "prompts": world.prompts_key, "evaluation": shown}
 
 
 def evaluate_cell(world: World, folder: Path, seed: int, report: Report) -> None:

@@ -99,8 +99,10 @@ class Config:
 
 @dataclass(frozen=True)
 class Event:
-    """Progress of one job, for whoever shows it: `fraction` of its work done, `text` what it is doing."""
+    """Progress of one job, for whoever shows it: `fraction` of its work done, `text` what it is doing, `remarks` what
+    it has found out that a user should read."""
 
     job: str
     fraction: float
     text: str
+    remarks: tuple[str, ...] = ()

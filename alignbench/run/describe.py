@@ -14,7 +14,7 @@ from typing import Any
 from ..plugins import find
 from ..records import Ranking
 from ..results import Json, read_json
-from . import exact
+from . import doctor, exact, probes
 from .config import Config
 from .judging import judge_folder, label_of
 from .plan import plan
@@ -91,6 +91,7 @@ def describe(world: World, config: Config) -> Json:
         "benchmark": config.benchmark,
         "command": config.command,
         **laid,
+        "prompts": world.prompts_key,
         "judges": laid["judges"] | {label: entry["folder"] for label, entry in later.items()},
         "asked_later": later,
         "identity": world.identity,
@@ -122,6 +123,8 @@ def describe(world: World, config: Config) -> Json:
         "capability": _capability(world),
         "tuning": tuning,
         "exact": exact.described(world),
+        "doctor": doctor.described(world),
+        "probes": probes.described(world),
     }  # fmt: skip
 
 

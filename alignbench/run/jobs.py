@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from ..plugins import Spec
-from . import capability, cells, exact, judges, samples, stages
+from . import capability, cells, doctor, exact, judges, probes, samples, stages
 from .config import Config
 from .plan import Job
 from .stages import Report
@@ -22,6 +22,8 @@ ONCE: dict[str, Callable[[World, Report], None]] = {
     "held_out": stages.held_out,
     "capability": capability.of_reference,
     "exact": exact.enumerate_world,
+    "doctor": doctor.doctor,
+    "probes": probes.of_reference,
 }
 PER_SEED: dict[str, Callable[[World, int, Report], None]] = {
     "reward": stages.reward,

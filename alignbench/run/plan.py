@@ -15,6 +15,8 @@ STAGE_WEIGHTS = {
     "judge_lm": 2.0,
     "reference_samples": 0.2,
     "held_out": 0.05,
+    "doctor": 0.2,
+    "probes": 0.1,
     "judging": 0.2,
 }
 
@@ -74,9 +76,15 @@ def plan(world: World) -> list[Job]:
 def _add_stages(jobs: _Jobs, world: World) -> None:
     """What all cells share, and what those of a seed share."""
     config = world.config
+    first: tuple[Job, ...] = ()
+    if not world.benchmark.on_policy:
+        jobs.add("doctor")  # what there is to know about the data is said before anything is trained
+        first = (jobs["doctor"],)
     if world.makes_start:
-        jobs.add("start")
-    jobs.add("data", "start")
+        jobs.add("start", after=first)
+    jobs.add("data", "start", after=first)
+    if world.benchmark.on_policy:
+        jobs.add("doctor", "data")
     asked = [find("judge", name).needs for name, argument in config.judges if not argument]
     if world.stages.judge_lessons is not None and any("lm" in needs for needs in asked):
         jobs.add("judge_lm", "data", heavy=True)
@@ -84,6 +92,8 @@ def _add_stages(jobs: _Jobs, world: World) -> None:
         jobs.add("judge_reward", "data", heavy=True)
     if any("reference" in spec.plugin.needs for spec in world.specs):
         jobs.add("cache", "data")
+    if world.probes:
+        jobs.add("probes", "data")
     exact = world.enumeration is not None
     if exact:
         jobs.add("exact", "data")

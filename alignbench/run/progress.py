@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from ..visible import plain
 from .config import Event
 from .plan import Job
 
@@ -49,8 +51,7 @@ class Display:
             self.bars.stop()
 
     def begin(self, jobs: list[Job], finished: set[Job], remarks: list[str]) -> None:
-        for remark in remarks:
-            self.console.print(Text(remark), soft_wrap=True)
+        self._say(remarks)
         # A run with tuning begins twice, first with its trials.
         self.total, self.over, self.finished = len(jobs) - len(finished), 0, 0.0
         self.weights = {job.label: job.weight for job in jobs if job not in finished}
@@ -60,7 +61,12 @@ class Display:
             text = f"{len(finished)} of {len(jobs)} jobs are on disk already ({cells} cells): reused."
             self.console.print(text, highlight=False)
 
+    def _say(self, remarks: Sequence[str]) -> None:
+        for remark in remarks:
+            self.console.print(Text(plain(remark)), soft_wrap=True)
+
     def show(self, event: Event) -> None:
+        self._say(event.remarks)
         ended = event.fraction >= 1
         if ended:
             self.running.pop(event.job, None)

@@ -17,6 +17,7 @@ def as_row(record: Pair | LabelledCompletion | Ranking) -> Json:
             "rejected": record.rejected,
             "votes": record.votes,
             "line": record.line,
+            **({"scores": record.scores} if record.scores else {}),
         }
     if isinstance(record, Ranking):
         return {"prompt": record.prompt, "completions": record.completions, "line": record.line}
@@ -38,13 +39,16 @@ def from_rows(rows: Sequence[Json]) -> Preferences:
         return prompt_of(row["prompt"])
 
     if rows and "chosen" in rows[0]:
-        return [
-            Pair(prompt(r), Completion(**r["chosen"]), Completion(**r["rejected"]), tuple(r["votes"]), r["line"])
-            for r in rows
-        ]
+        return [_pair(r) for r in rows]
     if rows and "completions" in rows[0]:
         return [Ranking(prompt(r), tuple(Completion(**y) for y in r["completions"]), r["line"]) for r in rows]
     return [LabelledCompletion(prompt(r), Completion(**r["completion"]), r["desirable"], r["line"]) for r in rows]
+
+
+def _pair(row: Json) -> Pair:
+    chosen, rejected = Completion(**row["chosen"]), Completion(**row["rejected"])
+    scores = tuple(row["scores"]) if "scores" in row else None
+    return Pair(prompt_of(row["prompt"]), chosen, rejected, tuple(row["votes"]), row["line"], scores)
 
 
 def judged_sides(row: Json) -> tuple[Completion, Completion] | None:

@@ -97,4 +97,4 @@ def sample_rows(world: World, rows: Sequence[Tokens]) -> list[Json]:
 
 def texts(world: World, rows: Sequence[Tokens]) -> tuple[list[Prompt], list[Completion]]:
     """Prompts of the run, and what was sampled after them, as text."""
-    return [world.prompt_of(row.prompt_id) for row in rows], [decode(world.tokenizer, row) for row in rows]
+    return [world.prompts_by_id[row.prompt_id] for row in rows], [decode(world.tokenizer, row) for row in rows]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..batch import Tokens
-from ..benchmark import Benchmark, Enumeration, Split, Stages
+from ..benchmark import Benchmark, Enumeration, Probe, Split, Stages
 from ..errors import InputError
 from ..logprobs import LanguageModel
 from ..logprobs import Path as ScoringPath
@@ -27,7 +27,7 @@ from .rows import from_rows, judged_pairs
 
 SPLITS: tuple[Split, ...] = ("train", "judge", "eval")
 # Fields of a benchmark that only the evaluation reads: changing them trains nothing again.
-EVALUATION_FIELDS = ("eval_prompts", "curve_points", "curve_prompts")
+EVALUATION_FIELDS = ("eval_prompts", "curve_points", "curve_prompts", "device")
 
 
 @lru_cache(maxsize=4)
@@ -49,6 +49,7 @@ class World:
         self.benchmark_class = find("benchmark", config.benchmark)
         self.benchmark: Benchmark = self.benchmark_class(**dict(config.benchmark_fields))
         self.enumeration: Enumeration | None = self.benchmark.exact()
+        self.probes: tuple[Probe, ...] = tuple(self.benchmark.probes())
         self.stages: Stages = self.benchmark.stages()
         self.supervised = recreate(self.stages.supervised)
         self.reward_objective = recreate(self.stages.reward)
@@ -58,11 +59,9 @@ class World:
     @cached_property
     def identity(self) -> Json:
         """What decides training, in words: a folder of results belongs to one identity."""
-        kept = {
-            f.name: getattr(self.benchmark, f.name)
-            for f in fields(self.benchmark)
-            if f.name not in (*EVALUATION_FIELDS, "data", "eval_data")
-        }
+        # Where data lie decides nothing: what they hold is in the benchmark's fingerprint.
+        left_out = {*EVALUATION_FIELDS, *self.benchmark.evaluation_fields, *self.benchmark.location_fields}
+        kept = {f.name: getattr(self.benchmark, f.name) for f in fields(self.benchmark) if f.name not in left_out}
         small = f"small, from scratch ({digest(self.stages.model)})"
         return {
             "benchmark": self.config.benchmark,
@@ -109,6 +108,8 @@ class World:
             "held_out": digest("held out", data, self.benchmark.eval_prompts),
             "tasks": digest("tasks", self._capability_key),
             "capability": digest("capability", data, self._capability_key),
+            "doctor": digest("doctor", data, bool(self.config.model)),
+            "probes": digest("probes", data, self.probes, self.benchmark.max_new_tokens, *scoring),
             "exact": digest("exact", data, self.benchmark.fingerprint(), *scoring),
             "exact_reward": digest("exact reward", optimised, self.benchmark.fingerprint(), *scoring),
         }
@@ -119,8 +120,13 @@ class World:
         return any("labels" in spec.plugin.needs for spec in self.specs)
 
     @cached_property
+    def prompts_key(self) -> str | None:
+        """What the evaluation's prompts are, where a field of the benchmark may name others; not where they lie."""
+        return digest(self.benchmark.prompts("eval")) if self.benchmark.evaluation_fields else None
+
+    @cached_property
     def eval_key(self) -> str:
-        special = [n for n in (self.config.tuning_prompts, self.config.held_back) if n]
+        special = [n for n in (self.config.tuning_prompts, self.config.held_back, self.prompts_key) if n]
         return digest(self.benchmark.eval_prompts, self.benchmark.max_new_tokens, *special)
 
     def stage(self, name: str, seed: int | None = None) -> Path:
@@ -281,11 +287,8 @@ class World:
         """For an evaluation prompt, the completion that held-out annotators preferred."""
         return {pair.prompt.text: pair.chosen for pair in judged_pairs(self.records("eval"))}
 
-    def prompt_of(self, prompt_id: int) -> Prompt:
-        return self._prompts_by_id[prompt_id]
-
     @cached_property
-    def _prompts_by_id(self) -> dict[int, Prompt]:
+    def prompts_by_id(self) -> dict[int, Prompt]:
         asked = zip(self.prompt_tokens(self.eval_prompts), self.eval_prompts, strict=True)
         return {row.prompt_id: prompt for row, prompt in asked} | dict(self.dataset("train").prompt_texts)
 
