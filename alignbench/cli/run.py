@@ -61,7 +61,7 @@ def run(
     print_table(summary, console)
     for label, reason in failed.items():
         console.print(Text(f"failed: {label}: {reason}", style="red"))
-    console.print(
-        Text(f"written to {config.folder}: table.md, table.csv, table.tex, plots/, report.html, summary.json")
-    )
+    tables = [f"{name}.{kind}" for name in ("table", "exact", "probes") if name == "table" or name in summary
+              for kind in ("md", "csv", "tex")]  # fmt: skip
+    console.print(Text(f"written to {config.folder}: {', '.join(tables)}, plots/, report.html, summary.json"))
     raise typer.Exit(1 if failed else 0)
