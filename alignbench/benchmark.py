@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 from torch import Tensor
 
 from .models import SmallModel
-from .objective import Count, Objective, Range, Training, check_fields
+from .objective import Count, Fraction, Objective, Range, Training, check_fields
 from .records import Completion, Demonstration, Kind, Preferences, Prompt
 
 Split = Literal["train", "judge", "eval"]
@@ -97,6 +97,7 @@ class Benchmark(ABC):
     epochs: Annotated[float, Range(0, low_open=True)] = 1.0
     sft_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
     reward_epochs: Annotated[float, Range(0, low_open=True)] = 1.0
+    judge_share: Fraction = 0.2
     pretrained: bool = field(default=False, metadata={"option": "--model"})
     device: str = field(default="cpu", metadata={"option": "--device"})
     curve_points: Annotated[int, Range(0)] = 4

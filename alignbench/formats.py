@@ -19,6 +19,7 @@ FORMATS = (
     "prompt/completion/label or prompt/completions with ranking or scores"
 )
 ASSISTANT = "\n\nAssistant:"
+LARGEST = 1e300  # of a score
 LABELS = {"desirable": True, "undesirable": False}
 # Lists under the names of this package, of UltraFeedback (instruction, completions: response, overall_score) and of
 # Nectar (answers: answer, rank).
@@ -97,11 +98,12 @@ def _pair(row: dict[str, Any], line: int, prompted: bool) -> Pair:
 
 def _scores(row: dict[str, Any]) -> tuple[float, float] | None:
     """`score_chosen` and `score_rejected`, the fields of UltraFeedback's pairs and of `alignbench pairs`; None where
-    they are not two finite numbers, because nothing is trained on them."""
+    they are not two numbers of less than 1e300, because nothing is trained on them."""
     scores = [
         float(x)
         for x in (row.get("score_chosen"), row.get("score_rejected"))
-        if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < math.inf
+        # The bound is far from the largest float, so that a difference is finite; an integer may be larger than any.
+        if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < LARGEST
     ]
     return (scores[0], scores[1]) if len(scores) == 2 else None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .hub import asked_once
+from .hub import asked_once, offline
 
 Row = tuple[int, dict[str, Any]]  # line (or row, counted from 1) and fields
 
@@ -31,8 +31,19 @@ def read_rows(source: str, split: str | None = None) -> list[Row]:
     return rows
 
 
-def _rows(source: str, split: str | None) -> Iterator[Row]:
+def local(source: str) -> Path:
+    """The path that a source is where it is one. Raises `InputError` where it can be none."""
     path = Path(os.path.expanduser(source))  # noqa: PTH111  (the other one raises where there is no such user)
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{source[:60]!r} is no path ({why}): give a file, a folder or a hub id.") from None
+    return path
+
+
+def _rows(source: str, split: str | None) -> Iterator[Row]:
+    path = local(source)
     if path.is_dir():
         return _folder(path, source, split)
     is_data = source.lower().endswith(SUFFIXES)
@@ -152,6 +163,11 @@ def _hub(source: str, split: str | None) -> Iterator[Row]:
         with asked_once(source):
             found = datasets.load_dataset(source)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        if offline():
+            raise InputError(
+                f"{source} is no file or folder here, the hub cannot be reached and its cache does not hold it: check "
+                "the name and the network, or give a file."
+            ) from None
         raise InputError(
             f"{source} is no file or folder here, and the hub gave no such data set ({_first_line(error)}): check the "
             "name, and the network if it is a hub id."

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from alignbench import InputError
 from alignbench.data import Skipped, describe_skipped
+from alignbench.reading import local
 
 from ._layouts import find_parts, read_rows
 
@@ -59,7 +60,7 @@ def read_documents(source: str) -> Corpus:
     Raises:
         InputError: nothing is there, it is in no such layout, or it holds reviews of one label only.
     """
-    path = Path(source).expanduser()
+    path = local(source)
     if path.is_file() and path.suffix.removeprefix(".") in SIGNS:
         raise InputError(f"{source} holds reviews of one label only: give the folder that it lies in.")
     found = (_line_files(path) or _text_files(path) or _rows(source)) if path.is_dir() else _rows(source)

@@ -20,6 +20,7 @@ from alignbench import InputError
 from alignbench import data as alignbench_data
 from alignbench.data import Row
 from alignbench.hub import fetch
+from alignbench.reading import local
 
 ALL = "all"  # files that name no split
 HELD_OUT = ("test", "validation")  # what may be evaluated on, the first that there is
@@ -62,7 +63,7 @@ def find_parts(
             and its cache lacks the training split or every held-out one that is asked for; `instead` says what to give
             where the hub cannot help.
     """
-    path = Path(source).expanduser()
+    path = local(source)
     if path.is_file():
         if subset:
             raise InputError(f"{source} is one file and has no folder {subset!r}: leave the subset out.")
@@ -90,6 +91,8 @@ def _fetched(
     if fetched is None:
         raise InputError(f"{source} on the hub has no data file{_wanted(subset, splits)}: give {instead}.")
     folder = _inside(fetched.folder, source, subset, usual)
+    if not all(path.is_relative_to(folder) for path in fetched.files):
+        folder = fetched.folder  # the cache has the usual folder as well, but what is asked for lies elsewhere
     found = _asked(_listed(folder, fetched.files, say), splits)
     if fetched.cached:
         held_out = [split for split in HELD_OUT if split in splits]

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from alignbench import (
@@ -30,6 +29,7 @@ from alignbench import (
 )
 from alignbench.data import Skipped, describe_skipped, distinct_prompts
 from alignbench.data import split_by_prompt as deal
+from alignbench.reading import local
 
 from ._layouts import ALL, HELD_OUT
 from ._rates import beta_for, even
@@ -185,7 +185,11 @@ class PaperTask(Files):
         alone = len(self._files) == 1  # dealt out whole, whatever it is called
         for split, sources in self._files.items():
             for pair in (pair for source in sources for pair in source.pairs):
-                row = [ALL if alone else split, pair.prompt.text, pair.chosen.text, pair.rejected.text, pair.votes]
+                row: list[object] = [ALL if alone else split, pair.prompt.text, pair.chosen.text, pair.rejected.text]
+                row.append(pair.votes)
+                # What decides who reads the pair and how it ends, where these are not as usual.
+                row += [group] if (group := self._group(pair.prompt)) != pair.prompt.text else []
+                row += [] if pair.chosen.ended and pair.rejected.ended else [pair.chosen.ended, pair.rejected.ended]
                 hashed.update(json.dumps(row).encode() + b"\n")
         return hashed.hexdigest()
 
@@ -217,7 +221,7 @@ class PaperTask(Files):
             raise InputError(
                 f"{self.origin} has the splits {', '.join(pairs)}: give a train and a test split, or one file without."
             )
-        elif held_out and not Path(self.origin).expanduser().exists():
+        elif held_out and not local(self.origin).exists():
             raise InputError(
                 f"{self.origin} on the hub has a {held_out} split and no train split: give one that has both, or a "
                 "local file to be dealt out."

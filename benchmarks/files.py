@@ -61,7 +61,6 @@ class Files(Benchmark):
     split: str = ""
     eval_split: str = ""
     eval_share: Fraction = 0.1
-    judge_share: Fraction = 0.2
     # Nine of ten replies of the harmless-base set are shorter, in tokens of the small model.
     max_new_tokens: Count = 128
     # From scratch a model needs passes; one that knows the language already needs one (`sft_epochs=1`).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -229,8 +230,7 @@ class IMDb(Benchmark):
         folder = Path(__file__).parent
         for name in ("imdb.py", "_imdb_gold.py", "_imdb_parts.py", "_imdb_source.py"):
             hashed.update((folder / name).read_bytes())
-        named = str(Path(self.classifier).expanduser())
-        made_by = fingerprint_of(named) if self.classifier else version("scikit-learn")
+        made_by = fingerprint_of(self._named) if self.classifier else version("scikit-learn")
         return hashlib.sha256(f"{hashed.hexdigest()} {made_by}".encode()).hexdigest()[:16]
 
     # each read or made once
@@ -269,8 +269,13 @@ class IMDb(Benchmark):
     @cached_property
     def _classifier(self) -> Classifier:
         if self.classifier:
-            return NamedClassifier(self.classifier, self.device)
+            return NamedClassifier(self._named, self.device)
         return WordClassifier(self._lessons)
+
+    @property
+    def _named(self) -> str:
+        """The user's own classifier, "~" written out."""
+        return os.path.expanduser(self.classifier)  # noqa: PTH111  (the other one raises where there is no such user)
 
     @property
     def _lessons(self) -> list[Document]:

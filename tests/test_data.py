@@ -122,9 +122,15 @@ def test_a_folder_that_holds_no_data_set(tmp_path: Path) -> None:
 def test_a_hub_id_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        InputError, match=r"^nobody/nothing is no file or folder here, and the hub gave no such data set"
+        InputError, match=r"^nobody/nothing is no file or folder here, the hub cannot be reached and its"
     ):
         read_records("nobody/nothing")
+
+
+@pytest.mark.parametrize("source", ["~nosuchuser/a.jsonl", "x" * 300, "a\0b.jsonl"])
+def test_what_can_be_no_path_is_one_sentence(source: str) -> None:
+    with pytest.raises(InputError, match=r"is missing|is no path|is no file"):
+        read_records(source)
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

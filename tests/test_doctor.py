@@ -385,7 +385,7 @@ def test_one_text_under_many_prompts() -> None:
     made[0] = replace(made[0], rejected=Completion(" "))
     finding = one([*made, made[10]], "duplicates")
     lines = tuple(range(10, 2000, 100))
-    assert (finding.level, finding.lines, finding.count) == ("look", lines, 1 + 21)
+    assert (finding.level, finding.lines, finding.count) == ("look", lines, 21), "the repeat is one of them"
     assert (
         'one text, "I\'m sorry, no.", is chosen under 20 of 200 prompts (10.0 %) and rejected under 0' in finding.said
     )
@@ -415,10 +415,12 @@ def test_contradictions_but_for_case_spaces_and_punctuation() -> None:
     rows = [("p", "A cat!", "B dog"), ("p", "b  dog.", "a cat"), ("q", "?", "!"), ("q", "!", "?"), ("r", "So.", "so")]
     finding = one(_small([*rows, ("r", "x", "y")]), "contradictions")
     assert finding.lines == (1, 2, 3, 4) and finding.said.startswith("2 times, in 4 of 6 pairs")
+    assert finding.level == "bad" and "once only if case and punctuation do not count" in finding.said
     answers = [("Yes.", True), ("yes", False), ("no", False)]
     given = [LabelledCompletion(Prompt("p"), Completion(a), good, i) for i, (a, good) in enumerate(answers, 1)]
     finding = found(examine(given), "contradictions")
     assert finding.lines == (1, 2) and finding.said.startswith("Once, in 2 of 3")
+    assert finding.level == "look", "it may be what is to be taught"
 
 
 def test_a_completion_on_both_sides_is_looked_at_for_kto() -> None:

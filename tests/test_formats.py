@@ -182,7 +182,15 @@ def test_what_was_cut_off_has_no_end(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("scores", "kept"),
-    [((1, -2.5), (1.0, -2.5)), ((1, None), None), ((True, 0), None), ((1, float("nan")), None), ((1, "2"), None)],
+    [
+        ((1, -2.5), (1.0, -2.5)),
+        ((1, None), None),
+        ((True, 0), None),
+        ((1, float("nan")), None),
+        ((1, "2"), None),
+        ((10**400, 1), None),
+        ((-1.7e308, 1), None),
+    ],
 )
 def test_scores_of_a_pair_are_kept(
     tmp_path: Path, scores: tuple[object, object], kept: tuple[float, float] | None

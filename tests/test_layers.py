@@ -125,7 +125,7 @@ def allowed(here: str, there: str, eager: bool) -> bool:
 def plugin_faults(root: Path, folder: str) -> Iterator[str]:
     """Imports of a plug-in other than `alignbench`, torch, the standard library and its siblings; a benchmark may have
     scikit-learn make its gold reward."""
-    modules = {"data", "models", "hub", "pretrained"} if folder == "benchmarks" else set()
+    modules = {"data", "models", "hub", "pretrained", "reading"} if folder == "benchmarks" else set()
     for path, package in sources(root, folder):
         for target, line, _, relative in imports(path, package):
             top = target.partition(".")[0]

@@ -297,3 +297,19 @@ def test_real_pairs(data_folder: Path) -> None:
     assert sum(any(text.startswith(one) for text in trained) for one in asked) == 3
     assert [entry["line"] for entry in benchmark.notes()["files"][0]["skipped"]] == [87, 517, 926, 1104, 1255]
     assert json.loads(json.dumps(benchmark.notes())) == benchmark.notes()
+
+
+def test_the_fingerprint_follows_who_reads_a_pair_and_how_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = named(40, dialogue)
+    plain = HH(source=save(tmp_path / "a", {"a.jsonl": rows})).fingerprint()
+    cut = [row | {"ended": {"chosen": False, "rejected": True}} for row in rows]
+    assert HH(source=save(tmp_path / "b", {"a.jsonl": cut})).fingerprint() != plain
+    monkeypatch.setattr(HH, "_group", lambda self, prompt: "one")
+    assert HH(source=save(tmp_path / "c", {"a.jsonl": rows})).fingerprint() != plain
+
+
+def test_a_home_that_there_is_not_is_one_sentence() -> None:
+    with pytest.raises(InputError, match="is missing"):
+        HH(source="~nosuchuser/hh").prompts("eval")

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from alignbench.errors import InputError
 from alignbench.report import compare, judging, write_report
 from alignbench.report.store import read_store
-from alignbench.results import read_json, write_json
+from alignbench.results import read_json, read_jsonl, write_json, write_jsonl
 from tests.synthetic import Synthetic
 from tests.synthetic_judging import match_path, write_verdicts
 from tests.synthetic_store import as_markdown, printed, rows_of, summarise, without_style, write_store
@@ -222,6 +222,9 @@ def test_what_was_measured_in_training_on_other_prompts_is_left_out_and_said(tmp
     before = summarise(folder)
     run = read_json(folder / "run.json")
     write_json(folder / "run.json", run | {"prompts": "others"})
+    assert summarise(folder)["frontier"] == before["frontier"], "an earlier version did not say which they were"
+    for file in folder.rglob("metrics.jsonl"):
+        write_jsonl(file, [row | ({"prompts": "those"} if "evaluation" in row else {}) for row in read_jsonl(file)])
     after = summarise(folder)
     for spec, points in after["frontier"].items():
         assert points == [before["frontier"][spec][-1]] and len(before["frontier"][spec]) > 1

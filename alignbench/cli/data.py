@@ -65,11 +65,14 @@ def _picture(plot: str, sources: list[str]) -> Path | None:
         raise InputError(f"--plot {plot} is a folder: give the name of the picture.")
     if not path.parent.is_dir():
         raise InputError(f"--plot {plot}: there is no folder {path.parent}, make it first.")
+    there = path.exists()
+    if there and not path.is_file():
+        raise InputError(f"--plot {plot} is no file but a device or a pipe: give the name of the picture.")
     try:
         path.open("ab").close()
     except OSError as error:
         raise InputError(f"--plot {plot} cannot be written ({error.strerror}): give another place.") from None
-    if not path.stat().st_size:
+    if not there:
         path.unlink()  # nothing is left behind where nothing comes to be drawn
     return path
 

@@ -26,7 +26,7 @@ CELLS = 10_000_000
 """Cells of edit distances that are worked out at most (about five seconds)."""
 BAD = 0.05
 
-FRAME, FEW = 0.1, 3
+FRAME, FEW = 0.25, 3
 """A shingle of more than this share of the prompts, and of more than so many, belongs to a frame."""
 
 Hashes = NDArray[np.uint64]
@@ -37,7 +37,7 @@ def near_duplicates(view: View) -> tuple[Finding, Groups]:
 
     Completions: equal but for case, spaces and punctuation, or with an edit similarity in words above .9; the cheapest
     comparisons come first, and those for which no cells are left are counted. Prompts: equal in the same sense, or with
-    four shingles in five in common, both with and without those that stand in more than a tenth of all prompts (an
+    four shingles in five in common, both with and without those that stand in more than a quarter of all prompts (an
     instruction, a template); a system message is left out, and equal prompts are not meant. Everything is linear in the
     number of records.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -60,7 +60,7 @@ def duplicates(view: View) -> tuple[Finding, Groups]:
         return Finding("duplicates", level, sentence(*said)), groups
     lines = view.lines([*places, *(place for group in groups for place in group)])
     level = "look" if level == "fine" else level
-    count += len(places)
+    count = len({*places, *(place for group in groups for place in group[1:])})
     return Finding("duplicates", level, sentence(*said), sentence(*advice), lines, count), groups
 
 
@@ -93,22 +93,28 @@ def _canned(view: View) -> tuple[str, list[int]]:
 def contradictions(view: View) -> tuple[Finding, Groups]:
     """The same two completions of one prompt in either order; of labels, one completion with either label.
 
-    Prompts are the same word for word, completions where they agree but for case, spaces and punctuation. One that is
+    Prompts are the same word for word, completions where they agree but for case, spaces and punctuation; what is
+    opposed only where case and punctuation do not count is "look", because it may be what is to be taught. One that is
     chosen in one pair and rejected in another of the same prompt contradicts nothing, but becomes both desirable and
     undesirable for an objective that reads the pairs as labels: these are told beside it, and are "look". The lines are
     those of opposed orders, where there are any.
     """
-    same = _names(view)
-    groups = _opposed_labels(view, same) if view.kind == "labels" else _opposed_orders(view, same)
+    opposed = _opposed_labels if view.kind == "labels" else _opposed_orders
+    same = _names(view, lambda text: normalised(text) or text)
+    groups, exact = opposed(view, same), opposed(view, _names(view, lambda text: " ".join(text.split())))
     places = sorted({place for group in groups for place in group})
     both = {} if view.kind == "labels" else _both_labels(view, same)
     told = f"read as labels, {plural(len(both), 'completion')} would be desirable and undesirable" if both else ""
     what, none = "two completions of a prompt have both orders", "no two completions have both orders"
     if view.kind == "labels":
         what, none = "a completion has both labels", "no completion has both labels"
-    clauses, advice, level = [none], [], level_of(len(places), view.n, BAD_CONTRADICTIONS)
+    clauses, advice = [none], list[str]()
+    level = level_of(len({place for group in exact for place in group}), view.n, BAD_CONTRADICTIONS)
     if groups:
+        level = "look" if level == "fine" else level
         clauses = [f"{times(len(groups))}, in {of(len(places), view.n, view.things)}, {what}", _example(view, groups)]
+        loose = len(groups) - len(exact)
+        clauses += [f"{times(loose)} only if case and punctuation do not count"] if loose > 0 else []
         advice.append(
             "decide for one or leave both out, unless annotators truly disagree: then an objective that expects "
             "flipped labels (robust_dpo, ipo) suits them better"
@@ -124,11 +130,12 @@ def contradictions(view: View) -> tuple[Finding, Groups]:
     return Finding("contradictions", level, sentence(*clauses), sentence(*advice), lines, count), groups
 
 
-def _names(view: View) -> dict[int, list[str]]:
-    """The normalised completions of records whose prompt stands in several: only these can contradict one another."""
+def _names(view: View, alike: Callable[[str], str]) -> dict[int, list[str]]:
+    """The completions of records whose prompt stands in several, which alone can contradict one another, as `alike`
+    gives them."""
     numbers = view.prompts
     often = np.flatnonzero(np.bincount(numbers)[numbers] > 1).tolist()
-    return {i: [normalised(y.text) or y.text for y in view.records[i].completions] for i in often}
+    return {i: [alike(y.text) for y in view.records[i].completions] for i in often}
 
 
 def _opposed_labels(view: View, same: Mapping[int, list[str]]) -> Groups:

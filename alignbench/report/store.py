@@ -226,7 +226,8 @@ def _read_seed(store: Store, entry: Json, seed: int) -> SeedRecord:
     _check_schema(train, folder / "train.json")
     rows = read_jsonl(folder / "metrics.jsonl")
     steps, measured = [row for row in rows if "evaluation" not in row], [row for row in rows if "evaluation" in row]
-    curve = [row for row in measured if row.get("prompts") == store.run.get("prompts")]
+    now = store.run.get("prompts")
+    curve = [row for row in measured if row.get("prompts", now) == now]  # an earlier version did not write it
     if train["status"] != "done":
         reason = str(train.get("reason") or "no reason was recorded")
         return SeedRecord(seed, folder, "failed", reason, train, steps, curve, None)
