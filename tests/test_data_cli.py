@@ -198,18 +198,6 @@ def test_nothing_in_a_file_speaks_to_the_terminal(
     assert "\\x1b]0;title\\x07\\u202e" in said and not {"\x1b", "\x07", "\u202e"} & set(said)
 
 
-def test_what_pairs_writes_beside_the_texts_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = [
-        row | {"score_chosen": 2.0, "score_rejected": 1, "ended": {"chosen": True, "rejected": False}} for row in SOUND
-    ]
-    shown = read(monkeypatch, capsys, file(tmp_path, rows))
-    ended = next(finding for finding in shown["findings"] if finding["check"] == "no_end")
-    assert ended["level"] != "fine" and ended["count"] == len(SOUND)
-    assert shown["figures"]["margins"]["agree"] == 1.0 and sum(shown["figures"]["margins"]["counts"]) == len(SOUND)
-
-
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> Path:
     """A folder with a tokenizer alone."""
@@ -298,14 +286,3 @@ def test_bad_usage_and_an_interruption(
     capsys.readouterr()
     assert call(monkeypatch, file(tmp_path)) == 130
     assert capsys.readouterr().err == "stopped.\n"
-
-
-def test_completions_that_a_list_leaves_out_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = [{"prompt": f"p{i}", "completions": ["a", "b", "c"], "ranking": [1, 2, 2]} for i in range(2)]
-    path = file(tmp_path, [*rows, {"prompt": "p3", "completions": ["a"], "ranking": [1]}])
-    assert call(monkeypatch, path, columns=200) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith(f"{path}: 2 rankings; ") and "skipped 2 of 6 completions of the other records" in shown
-    assert "skipped 1 of 3 records" not in shown  # a finding of its own

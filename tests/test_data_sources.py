@@ -11,7 +11,7 @@ from alignbench.cli.sources import read_any
 from alignbench.records import Pair
 from alignbench.report.data_plots import _agreement
 from tests.preference_files import Row
-from tests.test_data_cli import call, file, read
+from tests.test_data_cli import SOUND, call, file, read
 
 COMPARED: list[Row] = [
     {"instruction": "a", "input": "", "response1": "one", "response2": "two", "annotator1": 1, "annotator2": 1,
@@ -62,3 +62,26 @@ def test_real_compared_outputs(data_folder: Path) -> None:
     votes = [pair.votes for pair in pandalm.records if isinstance(pair, Pair)]
     assert (len(votes), len(pandalm.skipped)) == (894, 105)
     assert all(sum(each) * 2 > len(each) >= 2 for each in votes)
+
+
+def test_what_pairs_writes_beside_the_texts_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        row | {"score_chosen": 2.0, "score_rejected": 1, "ended": {"chosen": True, "rejected": False}} for row in SOUND
+    ]
+    shown = read(monkeypatch, capsys, file(tmp_path, rows))
+    ended = next(finding for finding in shown["findings"] if finding["check"] == "no_end")
+    assert ended["level"] != "fine" and ended["count"] == len(SOUND)
+    assert shown["figures"]["margins"]["agree"] == 1.0 and sum(shown["figures"]["margins"]["counts"]) == len(SOUND)
+
+
+def test_completions_that_a_list_leaves_out_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"p{i}", "completions": ["a", "b", "c"], "ranking": [1, 2, 2]} for i in range(2)]
+    path = file(tmp_path, [*rows, {"prompt": "p3", "completions": ["a"], "ranking": [1]}])
+    assert call(monkeypatch, path, columns=200) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{path}: 2 rankings; ") and "skipped 2 of 6 completions of the other records" in shown
+    assert "skipped 1 of 3 records" not in shown  # a finding of its own

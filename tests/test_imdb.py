@@ -11,42 +11,20 @@ from typing import Any
 
 import pytest
 import torch
-import transformers as hf
 
 from alignbench import Completion, InputError, Pair, Prompt
-from alignbench.models import SmallModel, small_tokenizer
-from alignbench.plugins import create, find
+from alignbench.plugins import create
+from tests.film_reviews import BAD, GOOD, made, named, write
 
 _gold: Any = importlib.import_module("alignbench.benchmarks._imdb_gold")
 _parts: Any = importlib.import_module("alignbench.benchmarks._imdb_parts")
 _source: Any = importlib.import_module("alignbench.benchmarks._imdb_source")
 Document, NamedClassifier = _source.Document, _gold.NamedClassifier
 
-GOOD, BAD = ("lovely", "moving", "clever", "funny"), ("dull", "tedious", "clumsy", "stale")
-PLAIN = (
-    *("the", "film", "story", "cast", "scene", "plot", "camera", "music", "ending", "script", "actor", "hero", "and"),
-    *("with", "of", "in", "its", "a"),
-)
-
-
-def write(folder: Path, count: int = 400, seed: int = 0) -> Path:
-    """Reviews of 5 to 14 words, two of them of the review's own opinion."""
-    rng = Random(seed)
-    folder.mkdir(exist_ok=True)
-    for name, opinions in (("pos", GOOD), ("neg", BAD)):
-        drawn = [[*rng.choices(PLAIN, k=rng.randint(3, 12)), *rng.sample(opinions, 2)] for _ in range(count // 2)]
-        lines = [" ".join(rng.sample(words, len(words))) for words in drawn]
-        (folder / f"rt-polarity.{name}").write_text("\n".join(lines), encoding="utf-8")
-    return folder
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("reviews"))
-
-
-def made(source: Path, **values: Any) -> Any:
-    return find("benchmark", "imdb")(source=str(source), **values)
 
 
 @pytest.fixture(scope="module")
@@ -232,83 +210,6 @@ def test_accuracy_has_wilsons_interval() -> None:
     documents = [Document(str(i), i < 8) for i in range(10)]
     # (p + z^2 / 2n) / (1 + z^2 / n) and so on for 8 of 10, z = 1.959964
     assert _gold.accuracy(Always(), documents) == pytest.approx((0.8, 0.490162, 0.943318, 10), abs=1e-6)
-
-
-# --- a named classifier ---
-
-
-def named(folder: Path, kind: str = "roberta", **config: Any) -> str:
-    """A small classifier with random weights, as transformers saves it."""
-    shape = SmallModel(vocabulary=300, context=32)
-    tokenizer = small_tokenizer([" ".join([*PLAIN, *GOOD, *BAD])] * 3, shape)
-    sizes = {
-        "vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "intermediate_size": 16, "max_position_embeddings": 34, "initializer_range": 0.5,
-        "pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id, **config,
-    }  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = hf.RobertaForSequenceClassification(hf.RobertaConfig(**sizes))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
-def test_a_named_classifier_gives_its_log_odds_whatever_else_is_in_the_batch(tmp_path: Path) -> None:
-    source = named(tmp_path, id2label={0: "NEGATIVE", 1: "POSITIVE"}, label2id={"NEGATIVE": 0, "POSITIVE": 1})
-    classifier = NamedClassifier(source)
-    texts = ["the film", "a lovely and clever film with a cast", "x " * 100]
-    tokenizer = hf.AutoTokenizer.from_pretrained(source)
-    model = hf.AutoModelForSequenceClassification.from_pretrained(source).eval()
-    with torch.no_grad():
-        probabilities = [
-            model(torch.tensor([tokenizer(text)["input_ids"][:32]])).logits.softmax(1)[0].tolist() for text in texts
-        ]
-    expected = [torch.tensor(p / q).log().item() for q, p in probabilities]
-    assert classifier.score(texts) == pytest.approx(expected, abs=1e-4)
-    assert [classifier.score([text])[0] for text in texts] == pytest.approx(expected, abs=1e-4)
-
-
-def test_which_class_is_positive_is_read_from_its_name(tmp_path: Path) -> None:
-    first, second = ({0: a, 1: b} for a, b in (("Positive", "Negative"), ("neg", "pos")))
-    configs: tuple[dict[str, Any], ...] = ({"id2label": first}, {"id2label": second}, {})
-    turned, plain, unnamed = (NamedClassifier(named(tmp_path / str(i), **config)) for i, config in enumerate(configs))
-    score = plain.score(["a lovely film"])[0]
-    assert score != 0 and turned.score(["a lovely film"]) == [-score] and unnamed.score(["a lovely film"]) == [score]
-
-
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        ({"num_labels": 3}, "it has 3 outputs, one or two can be read"),
-        ({"id2label": {0: "happy", 1: "sad"}}, r"labels are happy and sad, .* name one of them positive"),
-    ],
-)
-def test_a_classifier_that_cannot_be_read_is_refused(config: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=said):
-        NamedClassifier(named(tmp_path, **config))
-
-
-def test_a_named_classifier_is_the_gold_reward(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_gold, "WordClassifier", None)
-    source = named(tmp_path)
-    judged = made(folder, classifier=source)
-    assert judged.gold([Prompt("the film")], [Completion("is lovely")]) == NamedClassifier(source).score(
-        ["the film is lovely"]
-    )
-    found = judged.notes()
-    assert found["classifier"]["of"] == source and found["classifier"]["accuracy"]["n"] == 100
-    assert found["documents"]["classifier"] == 0, "it reads none, and the language models the more"
-    assert found["documents"]["train"] > len(made(folder)._parts["train"])
-    assert judged._classifier._model.model.device.type == "cpu"
-    assert made(folder, classifier=source, device="meta")._classifier._model.model.device.type == "meta"
-    assert judged.remarks()[-1].startswith(f"the gold reward is that of {source}")
-
-
-def test_a_classifier_that_is_not_there_is_one_sentence(folder: Path) -> None:
-    with pytest.raises(InputError, match="there is no such folder"):
-        made(folder, classifier="./nowhere").remarks()
 
 
 # --- what a run asks ---

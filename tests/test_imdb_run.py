@@ -12,7 +12,7 @@ from alignbench import Completion, Prompt
 from alignbench.plugins import find, parse_objectives
 from alignbench.results import read_json, read_jsonl
 from alignbench.run import Config
-from tests.test_imdb import write
+from tests.film_reviews import write
 from tests.test_run import go
 
 SMALL = {
