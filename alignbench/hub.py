@@ -105,9 +105,13 @@ def _refused(source: str, instead: str) -> str | None:
     return None
 
 
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")[:160]
+
+
 def _no_such(source: str, error: Exception, instead: str) -> str:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")[:160]
-    return f"{source}: the hub gave no such data set ({reason}): give {instead}, or check the id and the network."
+    why = first_line(error)
+    return f"{source}: the hub gave no such data set ({why}): give {instead}, or check the id and the network."
 
 
 def _snapshot(source: str, patterns: Sequence[str], revision: str, cached: bool, instead: str) -> Path | None:

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
+from .errors import InputError
 from .records import Comparison, Completion, Outcome, Prompt, Verdict
 from .records import Usage as Usage  # noqa: PLC0414
 
@@ -94,3 +95,16 @@ def comparison_prompt(question: str, prompt: str, first: str, second: str) -> st
     """
     a, b = ANSWERS
     return f"{question}\nPrompt : {prompt}\n{a} : {first}\n{b} : {second}\nBetter :"
+
+
+def checked(verdicts: object, count: int, judge: Judge) -> list[Verdict]:
+    """What a judge has returned, held to the contract. Raises `InputError` where it does not keep it."""
+    name = type(judge).__name__
+    if not isinstance(verdicts, list) or len(verdicts) != count or not all(isinstance(v, Verdict) for v in verdicts):
+        raise InputError(f"judge {name} must return a list of one Verdict for each of the {count} comparisons.")
+    strange = {answer for v in verdicts for answer in (v.forward, v.swapped)} - set(get_args(Outcome))
+    if strange:
+        raise InputError(
+            f"judge {name} answered {min(map(str, strange))!r}: give one of {', '.join(get_args(Outcome))}."
+        )
+    return verdicts

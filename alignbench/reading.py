@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .hub import asked_once, offline
+from .hub import asked_once, first_line, offline
 
 Row = tuple[int, dict[str, Any]]  # line (or row, counted from 1) and fields
 
@@ -139,7 +139,7 @@ def _parquet(path: Path, source: str) -> Iterator[Row]:
         with ParquetFile(path) as file:
             yield from enumerate(file.read().to_pylist(), 1)
     except (ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{source} is not a readable parquet file ({_first_line(error)}): write it again.") from None
+        raise InputError(f"{source} is not a readable parquet file ({first_line(error)}): write it again.") from None
 
 
 def _folder(path: Path, source: str, split: str | None) -> Iterator[Row]:
@@ -152,7 +152,7 @@ def _folder(path: Path, source: str, split: str | None) -> Iterator[Row]:
         found = datasets.load_from_disk(str(path)) if saved else datasets.load_dataset(str(path), streaming=True)
         yield from enumerate(_chosen_split(found, split, source), 1)
     except (DatasetsError, OSError, ValueError, TypeError) as error:
-        raise InputError(f"{source} is not a readable data set folder ({_first_line(error)}): check it.") from None
+        raise InputError(f"{source} is not a readable data set folder ({first_line(error)}): check it.") from None
 
 
 def _hub(source: str, split: str | None) -> Iterator[Row]:
@@ -169,7 +169,7 @@ def _hub(source: str, split: str | None) -> Iterator[Row]:
                 "the name and the network, or give a file."
             ) from None
         raise InputError(
-            f"{source} is no file or folder here, and the hub gave no such data set ({_first_line(error)}): check the "
+            f"{source} is no file or folder here, and the hub gave no such data set ({first_line(error)}): check the "
             "name, and the network if it is a hub id."
         ) from None
     yield from enumerate(_chosen_split(found, split, source), 1)
@@ -184,7 +184,3 @@ def _chosen_split(found: Any, split: str | None, source: str) -> Iterable[dict[s
     if name not in found:
         raise InputError(f"{source} has the splits {', '.join(found)}, not {name or 'train'}: name one of them.")
     return found[name]  # type: ignore[no-any-return]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")[:160]

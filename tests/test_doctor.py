@@ -133,6 +133,8 @@ def test_lengths_of_labels_are_those_of_all_couples() -> None:
     couples = [(a, b) for a, good in rows if good for b, also in rows if not also]
     assert lengths["longer_chosen"] == pytest.approx(mean(a > b for a, b in couples))
     assert lengths["equal"] == pytest.approx(mean(a == b for a, b in couples))
+    middle = 2 * lengths["longer_chosen"]
+    assert lengths["low"] + lengths["high"] == pytest.approx(middle, abs=lengths["equal"] / 4)
     assert (
         lengths["names"] == ["desirable", "undesirable"] and lengths["low"] < lengths["longer_chosen"] < lengths["high"]
     )

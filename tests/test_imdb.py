@@ -161,6 +161,7 @@ def test_how_many_prompts_are_sampled_from(folder: Path) -> None:
 
     there = len(made(folder).prompts("train"))
     assert asked("train", train_prompts=7) == 28 and asked("judge", judge_prompts=5, samples=3) == 15
+    assert asked("eval", eval_pairs=3) == 6
     assert asked("train", train_prompts=10_000) == asked("train", pretrained=True) == 4 * there
 
 
@@ -225,6 +226,20 @@ def test_the_fingerprint_is_of_the_reviews_and_the_classifier(imdb: Any, folder:
     config.write_text(config.read_text().replace("0.02", "0.03") + "\n")
     prints.append(made(folder, classifier=source).fingerprint())
     assert len(set(prints)) == 4
+
+
+def test_the_fingerprint_covers_every_file_of_the_benchmark(imdb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, read = imdb.fingerprint(), list[str]()
+    genuine = Path.read_bytes
+
+    def altered(path: Path) -> bytes:
+        read.append(path.name)
+        return genuine(path) + (b"#" if path.name == "_imdb_parts.py" else b"")
+
+    monkeypatch.setattr(Path, "read_bytes", altered)
+    assert imdb.fingerprint() != before
+    folder = Path(_gold.__file__).parent
+    assert sorted(read) == sorted(["imdb.py", *(path.name for path in folder.glob("_imdb*.py"))])
 
 
 def test_the_papers_settings_for_a_named_model(folder: Path) -> None:

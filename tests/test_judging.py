@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import pytest
 
 from alignbench.errors import InputError
-from alignbench.judge import Judge, JudgeContext, by_score
+from alignbench.judge import Judge, JudgeContext, by_score, checked
 from alignbench.matches import read_match
 from alignbench.records import Comparison, Usage, Verdict
 from alignbench.results import read_json, read_jsonl
-from alignbench.run.judging import HELD_OUT, Progress, Roster, checked, judge_folder, judge_seed, summed_up
+from alignbench.run.judging import HELD_OUT, Progress, Roster, judge_folder, judge_seed, summed_up
 from tests.test_run import TINY, config, go
 
 SPECS = "dpo,preferred_ft"

@@ -123,6 +123,8 @@ def test_a_judge_is_known_by_its_content(
     monkeypatch.chdir(tmp_path)
     assert (Judging("length").key, Judging("reward", os.path.relpath(folders[1])).key) == here
     assert Judging("reward", folders[0]).key != here[1]
+    assert Judging("length", question="Which?").key != here[0]
+    assert Judging("reward", folders[1], question="Which?").key == here[1], "it reads no question"
     # A judge of the user's may read any file of a folder.
     Path("mine.py").write_text(JUDGE, encoding="utf-8")
     for name in ("a", "b"):

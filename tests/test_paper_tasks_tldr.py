@@ -134,6 +134,12 @@ def test_demonstrations(folder: str, tmp_path: Path) -> None:
         Demonstration(Prompt(tldr_prompt(f"c{i}")), Completion(f" mine {i}")) for i in range(20, 25)
     ]
     assert benchmark.fingerprint() != preferred.fingerprint()
+    judged = [{"prompt": p.prompt.text, "label": "mine"} for p in pairs(benchmark, "judge")]
+    beside = save(
+        tmp_path / "judged", {"train.jsonl": [*judged, other | {"prompt": tldr_prompt("z"), "label": "mine"}]}
+    )
+    shown = TLDR(source=folder, posts=beside, scratch_passes=1).demonstrations()
+    assert judged and [each.prompt.text for each in shown] == [tldr_prompt("z")], "what the judge reads is not shown"
     filtered = TLDR(source=folder, posts=save(tmp_path / "oai", {"train.jsonl": [other]}), pretrained=True)
     assert filtered.demonstrations() == [Demonstration(Prompt(tldr_prompt("z")), Completion(" mine"))]
     with pytest.raises(InputError, match=r"holds no post to learn from \(skipped 1 of 1 records: line 1 \(label: miss"):

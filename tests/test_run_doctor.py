@@ -88,6 +88,7 @@ def test_the_models_own_pairs_are_examined_when_they_are_there(finished: tuple[P
     margins = found["figures"]["margins"]
     assert margins["of"] == "gold reward" and sum(margins["counts"]) == found["records"]
     assert found["figures"]["agreement"]["annotators"] == 2
+    assert margins["agree"] > 0 and found["figures"]["agreement"]["with_gold"] > 0.5, "each its own completion's"
     assert found["figures"]["lengths"]["unit"] == "tokens"
     # It reads no file itself: the benchmark says what of its source is left out.
     assert next(each for each in found["findings"] if each["check"] == "skipped")["level"] == "unknown"
@@ -98,9 +99,10 @@ def test_a_second_run_says_nothing_twice(finished: tuple[Path, Log]) -> None:
     assert "doctor" not in log.worked and not any(event.remarks for event in log.events)
 
 
-def test_a_model_that_is_named_brings_its_tokenizer(finished: tuple[Path, Log], tmp_path: Path) -> None:
+@pytest.mark.parametrize("sft", [False, True])
+def test_a_model_that_is_named_brings_its_tokenizer(finished: tuple[Path, Log], tmp_path: Path, sft: bool) -> None:
     start = World(config(finished[0], "dpo", seeds=1)).stage("start")
-    world = World(own_data(tmp_path, ("wonderful", "terrible"), model=str(start)))
+    world = World(own_data(tmp_path, ("wonderful", "terrible"), model=str(start), sft=sft))
     doctor(world, lambda fraction, text: None)
     found = read_json(world.stage("doctor") / "doctor.json")
     assert found["figures"]["lengths"]["unit"] == "tokens"

@@ -50,7 +50,7 @@ def no_end(view: View, fitted: Fitted | None, fixed_length: bool = False) -> tup
     if unended:
         clauses = [f"{of(len(unended), total, 'completions')} {'has' if len(unended) == 1 else 'have'} no end token"]
         clauses[0] += _by_side(view) if view.kind != "rankings" else ""
-    if told and cut:
+    if cut:
         others = "others" if unended else "completions"
         clauses.append(
             f"{of(len(cut), len(texts), others)} {'looks' if len(cut) == 1 else 'look'} cut off, without punctuation"

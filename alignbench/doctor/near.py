@@ -162,7 +162,7 @@ def _prompts(view: View) -> Groups:
             for other in (bucket[0], before):
                 if root(i) == root(other):
                     continue
-                if texts[i] == texts[other] or min(_jaccard(of[i], of[other]) for of in (own, whole)) >= ALIKE:
+                if texts[i] == texts[other] or min(_jaccard(each[i], each[other]) for each in (own, whole)) >= ALIKE:
                     parent[max(root(i), root(other))] = min(root(i), root(other))
     found: dict[int, list[int]] = defaultdict(list)
     for i, place in enumerate(places):

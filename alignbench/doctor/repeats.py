@@ -11,7 +11,7 @@ import numpy as np
 from ..formats import Skipped
 from ..records import LabelledCompletion
 from .bags import normalised
-from .findings import Finding, Level, Where, joined, of, plural, quoted, sentence, times, unknown
+from .findings import Finding, Level, joined, of, plural, quoted, sentence, times, unknown
 from .view import View
 
 Groups = list[list[int]]
@@ -195,9 +195,7 @@ def left_out(skipped: Sequence[Skipped] | None, n: int) -> Finding:
         return unknown("skipped", "Which records of the source were left out is not known here.")
     if not skipped:
         return Finding("skipped", "fine", "Every record of the source was read.")
-    reasons: dict[str, int] = defaultdict(int)
-    for each in skipped:
-        reasons[f"{each.field}: {each.reason}"] += 1
+    reasons = Counter(f"{each.field}: {each.reason}" for each in skipped)
     common = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
     listed = [f"{reasons[reason]:,} ({reason})" for reason in common[:3]]
     rest = len(skipped) - sum(reasons[reason] for reason in common[:3])
@@ -206,8 +204,7 @@ def left_out(skipped: Sequence[Skipped] | None, n: int) -> Finding:
         f"{of(len(skipped), n + len(skipped), 'records')} {what} left out: "
         + joined([*listed, *([f"{rest:,} for other reasons"] if rest else [])])
     )
-    where: Where = "line"
     lines = tuple(sorted({each.line for each in skipped if each.line is not None}))
     advice = "Mend them in the source, or leave them out on purpose."
     level = level_of(len(skipped), n + len(skipped), BAD_SKIPPED)
-    return Finding("skipped", level, said, advice, lines, len(skipped), where)
+    return Finding("skipped", level, said, advice, lines, len(skipped))

@@ -93,13 +93,14 @@ def shortcut(view: View) -> tuple[Finding, list[Json], Json | None]:
             needed = f"{FEWEST} of {2 * FOLDS} prompts are needed"
             return unknown("shortcut", f"{few} to learn which words tell the sides apart ({needed})."), [], None
     first, second, names = matrices(map(words_of, sides.first), map(words_of, sides.second))
+    lengths = [np.log1p(np.asarray(counts.sum(axis=1)).ravel()) for counts in (first, second)]  # of all words
     often = holders(first) + holders(second)
     kept = np.argsort(-often, kind="stable")[:WORDS]
     kept = np.sort(kept[often[kept] >= RECORDS])
     if not len(kept):
         return unknown("shortcut", f"No word stands in {RECORDS} completions, so that none can be learnt."), [], None
     first, second, names = first[:, kept], second[:, kept], [names[i] for i in kept]
-    problem = _problem(view, sides, first, second)
+    problem = _problem(view, sides, first, second, lengths)
     told = _measured(problem, _known(view, sides))
     weights = _fitted(problem, problem.x, np.arange(len(problem.y))).coef_[0]
     words = _strongest(weights, names, holders(first), holders(second))
@@ -111,8 +112,7 @@ def shortcut(view: View) -> tuple[Finding, list[Json], Json | None]:
     return finding, words, told.figures()
 
 
-def _problem(view: View, sides: Sides[str], first: Any, second: Any) -> _Problem:
-    lengths = [np.log1p([len(words_of(text)) for text in side]) for side in (sides.first, sides.second)]
+def _problem(view: View, sides: Sides[str], first: Any, second: Any, lengths: list[Floats]) -> _Problem:
     logs = [counts.log1p() for counts in (first, second)]
     if sides.paired:
         ones = np.ones(len(sides.first))

@@ -132,7 +132,8 @@ class Drawing:
     @property
     def missing(self) -> list[int]:
         """The blocks that have not been drawn."""
-        return [i for i in range(len(self.blocks)) if not self._file(i).exists()]
+        with stored(f"--work {self.folder}"):
+            return [i for i in range(len(self.blocks)) if not self._file(i).exists()]
 
     def fill(self, watcher: Watcher) -> None:
         """Draw what is missing. Raises `InputError` where the model cannot be used at all."""

@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
 
 from ..errors import InputError
-from ..judge import Judge, JudgeContext, Usage
+from ..judge import Judge, JudgeContext, Usage, checked
 from ..judges.reward import Reward
 from ..plugins.code import blamed
-from ..records import Comparison, Outcome, Verdict
+from ..records import Comparison
 from ..results import digest, read_json, write_json
 from .comparing import Scored, different, mean_scores, ring, rivals
 from .drawing import Drawing, Drawn, Watcher
@@ -188,7 +187,7 @@ class Scoring:
             for each, both in zip(drawn, pairs, strict=True)
             for i, j in both
         ]
-        verdicts = iter(_checked(judge.compare(self.judging.question, items), len(items), judge) if items else [])
+        verdicts = iter(checked(judge.compare(self.judging.question, items), len(items), judge) if items else [])
         return [
             mean_scores(each, {pair: next(verdicts) for pair in both}) for each, both in zip(drawn, pairs, strict=True)
         ]
@@ -197,14 +196,3 @@ class Scoring:
         """The places of the samples that are compared."""
         found = rivals(drawn)
         yield from ((found[i], found[j]) for i, j in ring(len(found), self.reach))
-
-
-def _checked(verdicts: object, count: int, judge: Judge) -> list[Verdict]:
-    """What a judge has returned, held to the contract. Raises `InputError` where it does not keep it."""
-    name = type(judge).__name__
-    if not isinstance(verdicts, list) or len(verdicts) != count or not all(isinstance(v, Verdict) for v in verdicts):
-        raise InputError(f"judge {name} must return a list of one Verdict for each of the {count} comparisons.")
-    strange = {str(answer) for v in verdicts for answer in (v.forward, v.swapped)} - set(get_args(Outcome))
-    if strange:
-        raise InputError(f"judge {name} answered {min(strange)!r}: give one of {', '.join(get_args(Outcome))}.")
-    return verdicts

@@ -5,12 +5,11 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from ..data import Row, read_rows
 from ..errors import InputError
 from ..formats import ASSISTANT, LISTS, PROMPTS, Skipped, UnusableError, describe_skipped, parser_for
+from ..reading import Row, local, read_rows
 from ..records import Completion, LabelledCompletion, Prompt
 
 ANSWERS = ("completion", "response", "answer", "chosen")
@@ -79,10 +78,7 @@ def read_answers(source: str, limit: int = 0, split: str | None = None) -> Items
 
 
 def _rows(source: str, split: str | None) -> list[Row]:
-    try:
-        path = Path(source).expanduser()
-    except RuntimeError:
-        raise InputError(f"{source} names the home of nobody here: write the path in full.") from None
+    path = local(source)
     if path.suffix.lower() != ".txt" or path.is_dir():
         return read_rows(source, split)
     if split is not None:

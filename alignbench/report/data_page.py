@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..doctor.findings import named, placed, plural
 from ..results import Json
 from ..visible import plain
-from .data_words import advised, counted, sized
+from .data_words import advised, counted, couples, side_names, sized
 from .text import number
 
 LINES = 10  # of the data that a finding names on the page
@@ -77,10 +77,11 @@ def _share(value: float | None) -> str:
 
 def _lengths(figures: Json) -> str:
     found = figures["lengths"]
-    first, second = found.get("names") or ("chosen", "rejected")
+    first, second = side_names(figures)
     means = f"{first} {number(found['mean_chosen'], 1)} {found['unit']}, {second} {number(found['mean_rejected'], 1)}"
     longer = found.get("longer_chosen")
-    return f"mean length: {means}" + ("" if longer is None else f"; {first} is longer in {_share(longer)} of the pairs")
+    told = "" if longer is None else f"; {first} is longer in {_share(longer)} of the {couples(figures)}"
+    return f"mean length: {means}{told}"
 
 
 def _words(figures: Json) -> str:
@@ -89,7 +90,7 @@ def _words(figures: Json) -> str:
     if shortcut:
         alone = shortcut.get("baseline")
         said.append(f"held-out accuracy {number(shortcut['accuracy'], 3)}, by length alone {number(alone, 3)}")
-    first, second = (figures.get("lengths") or {}).get("names") or ("chosen", "rejected")
+    first, second = side_names(figures)
     for name, sign in ((first, 1), (second, -1)):
         ordered = sorted((w for w in words if sign * w["weight"] > 0), key=lambda w: -abs(w["weight"]))
         if ordered:

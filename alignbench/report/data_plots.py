@@ -13,6 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from ..doctor.findings import plural
 from ..results import Json
+from .data_words import couples, side_names
 from .style import COLOURS, GREY, caption, figure, label
 from .text import count, number
 
@@ -85,7 +86,7 @@ def _lengths(figures: Json) -> Part | None:
     known = figures.get("lengths")
     if not known:
         return None
-    names = known.get("names") or ["chosen", "rejected"]
+    names = side_names(figures)
     edges = np.asarray(known["edges"], dtype=np.float64)
     grown = _grow(edges)
     per = np.diff(np.log2(edges)) if grown else np.ones(len(edges) - 1)
@@ -113,8 +114,11 @@ def _lengths(figures: Json) -> Part | None:
         _legend(axes)
 
     longer = known.get("longer_chosen")
-    what = "couples of the two" if known.get("names") else "pairs"
-    share = "" if longer is None else f" {names[0].capitalize()} is the longer in {_percent(longer)} of the {what}."
+    share = (
+        ""
+        if longer is None
+        else f" {names[0].capitalize()} is the longer in {_percent(longer)} of the {couples(figures)}."
+    )
     empty = sum(known.get("empty") or ())
     left = f" {plural(empty, 'empty completion')} in no bin." if empty else ""
     return Part("Lengths", 2.9, draw, f"Vertical: the means.{share}{left}")
@@ -132,7 +136,7 @@ def _words(figures: Json) -> Part | None:
     if not words and not shortcut:
         return None
     ordered = sorted(words, key=lambda word: -word["weight"])
-    names = (figures.get("lengths") or {}).get("names") or ["chosen", "rejected"]
+    names = side_names(figures)
     bars = LINE * len(ordered) + 0.9
     heights = [0.95] * bool(shortcut) + [bars] * bool(ordered)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..doctor.findings import NOTHING, named, plural
 from ..results import Json
 
@@ -38,6 +40,17 @@ def note(found: Json | None) -> str | None:
         return None
     parts = [f"{LEVELS[level]}: {', '.join(checks)}" for level, checks in of.items() if checks]
     return f"data: {plural(n, 'finding')} to look at ({'; '.join(parts)}), see report.html"
+
+
+def side_names(figures: Json) -> Sequence[str]:
+    """The two sides of the data: "chosen" and "rejected", or of labels their own."""
+    found: Sequence[str] | None = (figures.get("lengths") or {}).get("names")
+    return found or ("chosen", "rejected")
+
+
+def couples(figures: Json) -> str:
+    """What the share of longer ones is a share of."""
+    return "couples of the two" if (figures.get("lengths") or {}).get("names") else "pairs"
 
 
 def summarised(found: Json) -> Json:

@@ -46,7 +46,7 @@ def read_probes(store: Store) -> tuple[list[Json], list[ProbesCell]] | None:
     if not where or not (store.folder / where["reference"]).exists():
         return None
     rows = _read(store.folder / where["reference"], None)
-    return (rows, [_cell(store, cell, where["cell"], rows) for cell in store.cells]) if rows else None
+    return (rows, [_cell(cell, where["cell"], rows) for cell in store.cells]) if rows else None
 
 
 def _read(path: Path, reference: Sequence[Json] | None) -> list[Json]:
@@ -73,7 +73,7 @@ def _asked(row: Json) -> list[object]:
     return [*(row[name] for name in ASKED), sorted(row["scores"])]
 
 
-def _cell(store: Store, cell: CellRecord, name: str, reference: Sequence[Json]) -> ProbesCell:
+def _cell(cell: CellRecord, name: str, reference: Sequence[Json]) -> ProbesCell:
     found: dict[int, list[Json]] = {}
     holes: dict[int, str] = {}
     for record in cell.seeds:

@@ -53,14 +53,12 @@ def change(summary: Json, path: Path) -> Path | None:
 
 
 @contextmanager
-def panels(
-    path: Path, shown: Sequence[Measure], height: float, across: int = ACROSS
-) -> Iterator[tuple[Figure, list[tuple[Axes, Measure]]]]:
+def panels(path: Path, shown: Sequence[Measure], height: float) -> Iterator[tuple[Figure, list[tuple[Axes, Measure]]]]:
     """A figure with a titled panel for each measure, `height` inches each: every group begins a line of panels."""
     groups: dict[str, list[Measure]] = {}
     for measure in shown:
         groups.setdefault(measure.group, []).append(measure)
-    across = min(across, max(len(each) for each in groups.values()))
+    across = min(ACROSS, max(len(each) for each in groups.values()))
     lines = [each[i : i + across] for each in groups.values() for i in range(0, len(each), across)]
     with figure(path, 3.2 + 2.3 * across, 0.9 + (height + 0.35) * len(lines)) as drawn:
         grid = drawn.subplots(len(lines), across, squeeze=False)

@@ -40,7 +40,7 @@ def layout(world: World) -> Json:
     records = within(world.stage("data") / "eval.jsonl")
     held_out = world.stage("held_out") / "pairs.json"
     models = {need: within(world.stage(f"judge_{need}")) for need in ("reward", "lm")}
-    gold, question = world.benchmark.fingerprint(), world.benchmark.question
+    gold, question = world.identity["benchmark data and code"], world.benchmark.question
     return {
         "question": question,
         "seeds": list(config.seed_numbers),

@@ -12,15 +12,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from ..errors import InputError
-from ..judge import Judge, JudgeContext
+from ..judge import Judge, JudgeContext, checked
 from ..matches import Match, held_out_names, read_match, total, write_match
 from ..plugins import find
 from ..plugins.code import source as code_of
 from ..pretrained import fingerprint_of
-from ..records import Comparison, Completion, Outcome, Prompt, Usage, Verdict
+from ..records import Comparison, Completion, Prompt, Usage
 from ..results import Json, digest, read_jsonl, slug
 from .config import Config
 from .rows import judged_sides, prompt_of
@@ -181,19 +180,6 @@ def judge_seed(roster: Roster, judge: Judge, folder: str, seed: int, progress: P
         write_match(place, first, second, match)
         unfinished += [match] if match.unanswered else []
     return unfinished
-
-
-def checked(verdicts: object, count: int, judge: Judge) -> list[Verdict]:
-    """What a judge has returned, held to the contract. Raises `InputError` where it does not keep it."""
-    name = type(judge).__name__
-    if not isinstance(verdicts, list) or len(verdicts) != count or not all(isinstance(v, Verdict) for v in verdicts):
-        raise InputError(f"judge {name} must return a list of one Verdict for each of the {count} comparisons.")
-    strange = {answer for v in verdicts for answer in (v.forward, v.swapped)} - set(get_args(Outcome))
-    if strange:
-        raise InputError(
-            f"judge {name} answered {min(map(str, strange))!r}: give one of {', '.join(get_args(Outcome))}."
-        )
-    return verdicts
 
 
 def _since(before: Usage, after: Usage | None) -> Usage | None:

@@ -110,8 +110,8 @@ class World:
             "capability": digest("capability", data, self._capability_key),
             "doctor": digest("doctor", data, bool(self.config.model)),
             "probes": digest("probes", data, self.probes, self.benchmark.max_new_tokens, *scoring),
-            "exact": digest("exact", data, self.benchmark.fingerprint(), *scoring),
-            "exact_reward": digest("exact reward", optimised, self.benchmark.fingerprint(), *scoring),
+            "exact": digest("exact", data, self.identity["benchmark data and code"], *scoring),
+            "exact_reward": digest("exact reward", optimised, self.identity["benchmark data and code"], *scoring),
         }
 
     @property
@@ -149,7 +149,7 @@ class World:
     @cached_property
     def samples_key(self) -> str:
         """Key of a cell's samples and of what is measured on them."""
-        return digest(self.eval_key, self.benchmark.fingerprint(), self.keys["judge_reward"])
+        return digest(self.eval_key, self.identity["benchmark data and code"], self.keys["judge_reward"])
 
     @cached_property
     def _capability_key(self) -> str:
